@@ -1,0 +1,47 @@
+"""Shared rules of the test run: a test that needs what this host lacks is skipped by name; under CI that is a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+def _tools(*names: str) -> Callable[[], str]:
+    def missing() -> str:
+        absent = [n for n in names if shutil.which(n, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None]
+        return f"needs {', '.join(absent)}" if absent else ""
+
+    return missing
+
+
+def _postgres() -> str:
+    return "" if list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) else "needs the postgresql package"
+
+
+#: marker → why it cannot run here ("" when it can)
+NEEDS: dict[str, Callable[[], str]] = {
+    "root": _root,
+    "ovn": _tools("ovs-vswitchd", "ovn-northd", "ovn-controller", "ovsdb-server"),
+    "lxc": _tools("lxc-start", "lxc-attach"),
+    "libvirt": _tools("libvirtd", "qemu-system-x86_64"),
+    "postgres": _postgres,
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name, why in NEEDS.items():
+        if item.get_closest_marker(name) is None:
+            continue
+        reason = why()
+        if reason and os.environ.get("CI") == "true":
+            pytest.fail(f"{item.nodeid}: {reason}; under CI this may not be skipped")
+        if reason:
+            pytest.skip(reason)
