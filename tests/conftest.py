@@ -1,4 +1,4 @@
-"""Shared rules of the test run: a test that needs what this host lacks is skipped by name; under CI that is a failure."""
+"""Shared rules of the test run: a test that needs what this host lacks is skipped by name; under CI it fails."""
 
 from __future__ import annotations
 

@@ -1,0 +1,100 @@
+"""Images: one record, one uploaded blob; what it is turned into on nodes is derived and counted by reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from trilith.model.record import Record
+from trilith.model.states import table
+
+
+class ImageState(StrEnum):
+    QUEUED = "queued"
+    UPLOADING = "uploading"
+    IMPORTING = "importing"
+    SAVING = "saving"
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"
+    KILLED = "killed"
+    DELETED = "deleted"
+
+
+_S = ImageState
+IMAGE_TABLE = table(
+    "image",
+    {
+        (_S.QUEUED, "upload"): _S.SAVING,
+        (_S.QUEUED, "stage"): _S.UPLOADING,
+        (_S.UPLOADING, "import"): _S.IMPORTING,
+        (_S.QUEUED, "import"): _S.IMPORTING,
+        (_S.QUEUED, "snapshot"): _S.SAVING,
+        (_S.SAVING, "activate"): _S.ACTIVE,
+        (_S.IMPORTING, "activate"): _S.ACTIVE,
+        (_S.SAVING, "retry"): _S.QUEUED,
+        (_S.IMPORTING, "retry"): _S.QUEUED,
+        (_S.SAVING, "kill"): _S.KILLED,
+        (_S.ACTIVE, "deactivate"): _S.DEACTIVATED,
+        (_S.DEACTIVATED, "deactivate"): _S.DEACTIVATED,
+        (_S.DEACTIVATED, "reactivate"): _S.ACTIVE,
+        (_S.ACTIVE, "reactivate"): _S.ACTIVE,
+    },
+)
+
+DISK_FORMATS = (
+    "raw",
+    "qcow2",
+    "vmdk",
+    "vdi",
+    "vhd",
+    "vhdx",
+    "iso",
+    "ami",
+    "ari",
+    "aki",
+    "ploop",
+    "root-tar",
+    "squashfs",
+)
+CONTAINER_FORMATS = ("bare", "ovf", "ova", "docker", "ami", "ari", "aki", "compressed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image(Record):
+    """checksum: MD5, hash_value: SHA-512 (both as Glance shows them); sha256 keys the derived artefacts."""
+
+    name: str = ""
+    owner: str = ""
+    state: ImageState = ImageState.QUEUED
+    visibility: str = "shared"  # public | private | shared | community
+    hidden: bool = False
+    protected: bool = False
+    disk_format: str = ""
+    container_format: str = ""
+    min_disk: int = 0  # GiB
+    min_ram: int = 0  # MiB
+    size: int = -1  # bytes
+    virtual_size: int = -1  # bytes
+    checksum: str = ""
+    hash_value: str = ""
+    sha256: str = ""
+    tags: tuple[str, ...] = ()
+    properties: dict[str, str] = field(default_factory=dict)
+    job_id: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMember(Record):
+    image_id: str
+    member_id: str
+    status: str = "pending"  # pending | accepted | rejected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobReference(Record):
+    """Who needs a blob: an image record, a server's root disk, a snapshot whose kernel comes from it."""
+
+    sha256: str
+    holder_kind: str  # image | server | kernel
+    holder_id: str

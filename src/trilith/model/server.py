@@ -1,0 +1,244 @@
+"""Servers, flavors, key pairs: the compute nouns, and the one table of how a server's state moves.
+
+Two things are kept apart: `state`, what the user has (Nova's vm_state), and `task`, what is happening to it now.
+A task begins only from the states that TASKS allows and ends in the state that it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from trilith.errors import Conflict
+from trilith.model.guest import MachineIdentity, Pillar, PowerState
+from trilith.model.record import Record
+from trilith.model.states import table
+
+
+class ServerState(StrEnum):
+    BUILDING = "building"
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    RESCUED = "rescued"
+    RESIZED = "resized"
+    SHELVED = "shelved"
+    SHELVED_OFFLOADED = "shelved_offloaded"
+    SOFT_DELETED = "soft-delete"
+    ERROR = "error"
+    DELETED = "deleted"
+
+
+_S = ServerState
+_ANY = tuple(s for s in _S if s is not _S.DELETED)
+
+#: task → (states it may begin in, state after success). None: the state it began in.
+TASKS: dict[str, tuple[tuple[ServerState, ...], ServerState | None]] = {
+    "scheduling": ((_S.BUILDING,), _S.ACTIVE),
+    "powering-on": ((_S.STOPPED, _S.ERROR), _S.ACTIVE),
+    "powering-off": ((_S.ACTIVE, _S.RESCUED, _S.ERROR), _S.STOPPED),
+    "rebooting": ((_S.ACTIVE,), _S.ACTIVE),
+    "rebooting_hard": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED, _S.RESCUED, _S.ERROR), _S.ACTIVE),
+    "pausing": ((_S.ACTIVE, _S.RESCUED), _S.PAUSED),
+    "unpausing": ((_S.PAUSED,), _S.ACTIVE),
+    "suspending": ((_S.ACTIVE,), _S.SUSPENDED),
+    "resuming": ((_S.SUSPENDED,), _S.ACTIVE),
+    "rebuilding": ((_S.ACTIVE, _S.STOPPED, _S.ERROR), None),
+    "resize_prep": ((_S.ACTIVE, _S.STOPPED), _S.RESIZED),
+    "resize_confirming": ((_S.RESIZED,), _S.ACTIVE),
+    "resize_reverting": ((_S.RESIZED,), _S.ACTIVE),
+    "image_snapshot": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), None),
+    "attaching": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), None),
+    "deleting": (_ANY, _S.DELETED),
+}
+
+_moves: dict[tuple[str, str], ServerState] = {}
+for _task, (_sources, _to) in TASKS.items():
+    for _source in _sources:
+        _moves[(_source, _task)] = _to or _source
+# what a guest does by itself, and what a failed job leaves
+_moves |= {
+    (_S.ACTIVE, "powered-off"): _S.STOPPED,
+    (_S.PAUSED, "powered-off"): _S.STOPPED,
+    (_S.STOPPED, "found-running"): _S.ACTIVE,
+    (_S.RESIZED, "resize_confirming_stopped"): _S.STOPPED,
+    (_S.RESIZED, "resize_reverting_stopped"): _S.STOPPED,
+}
+for _source in _ANY:
+    _moves[(_source, "failed")] = _S.ERROR
+    _moves[(_source, "reset-error")] = _S.ERROR
+    _moves[(_source, "reset-active")] = _S.ACTIVE
+SERVER_TABLE = table("server", _moves)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Nova's fault: code is the HTTP status it would have had."""
+
+    code: int
+    message: str
+    created: float
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlavorData:
+    """A flavor as it was when the server got it: a later change of the flavor leaves servers alone."""
+
+    id: str
+    name: str
+    vcpus: int
+    ram: int  # MiB
+    disk: int  # GiB
+    ephemeral: int = 0  # GiB
+    swap: int = 0  # MiB
+    extra_specs: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server(Record):
+    """job_id is the job that owns it now ("" for none): the lock that commands take by compare-and-swap.
+
+    desired is what reconciliation restores after a crash or a host's reboot. reason says why this pillar and node.
+    user_data is sealed. Tombstones keep all of it but the secrets.
+    """
+
+    name: str
+    project_id: str
+    user_id: str
+    hostname: str
+    description: str = ""
+    state: ServerState = ServerState.BUILDING
+    task: str = ""
+    power: PowerState = PowerState.UNKNOWN
+    desired: PowerState = PowerState.RUNNING
+    job_id: str = ""
+    pillar: Pillar | None = None
+    node: str = ""  # its name
+    zone: str = ""
+    zone_requested: str = ""
+    flavor: FlavorData
+    old_flavor: FlavorData | None = None  # until a resize is confirmed or reverted
+    image_id: str = ""
+    image_sha256: str = ""
+    image_properties: dict[str, str] = field(default_factory=dict)
+    image_format: str = ""
+    identity: MachineIdentity | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    system_metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    key_name: str = ""
+    key_public: str = ""
+    user_data: str = ""
+    config_drive: bool = False
+    disk_config: str = "MANUAL"
+    security_groups: tuple[str, ...] = ()  # names given at creation
+    fault: Fault | None = None
+    locked: bool = False
+    locked_by: str = ""
+    locked_reason: str = ""
+    reason: str = ""
+    progress: int = 0
+    launched_at: float = 0.0
+    terminated_at: float = 0.0
+    access_ipv4: str = ""
+    access_ipv6: str = ""
+    group_id: str = ""
+    reservation_id: str = ""
+    launch_index: int = 0
+    root_password_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavor(Record):
+    """id is the public flavor id, which may be any text."""
+
+    name: str
+    vcpus: int
+    ram: int
+    disk: int
+    ephemeral: int = 0
+    swap: int = 0
+    public: bool = True
+    disabled: bool = False
+    rxtx_factor: float = 1.0
+    description: str = ""
+    extra_specs: dict[str, str] = field(default_factory=dict)
+    projects: tuple[str, ...] = ()
+
+    def data(self) -> FlavorData:
+        return FlavorData(
+            id=self.id,
+            name=self.name,
+            vcpus=self.vcpus,
+            ram=self.ram,
+            disk=self.disk,
+            ephemeral=self.ephemeral,
+            swap=self.swap,
+            extra_specs=self.extra_specs,
+            description=self.description,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair(Record):
+    name: str
+    user_id: str
+    public_key: str
+    fingerprint: str
+    type: str = "ssh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerGroup(Record):
+    name: str
+    project_id: str
+    user_id: str
+    policy: str
+    rules: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceAction(Record):
+    """One request made of a server; its events are the steps of its job. id is the request's id + server."""
+
+    server_id: str
+    project_id: str
+    user_id: str
+    request_id: str
+    action: str
+    message: str = ""
+    job_id: str = ""
+    finished_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdRange(Record):
+    """A container's own 65,536 ids; id is the server's. base is unique."""
+
+    base: int
+
+
+def begin(server: Server, task: str) -> dict[str, object]:
+    """The changes that start `task` on the server. Raises Conflict where the table does not allow it."""
+    SERVER_TABLE.next(server.state, task)
+    return {"task": task}
+
+
+def end(server: Server, event: str) -> dict[str, object]:
+    """The changes that finish a task, or follow an event, by the table."""
+    to = SERVER_TABLE.next(server.state, event)
+    changes: dict[str, object] = {"state": to, "task": "", "job_id": ""}
+    return changes
+
+
+def require(server: Server, task: str) -> None:
+    """Raises Conflict unless `task` may begin now: by state, by lock of another job."""
+    if server.task and task != "deleting":
+        raise Conflict(
+            f"Cannot '{task}' instance {server.id} while it is in task_state {server.task}",
+            hint="Wait for the running task to end.",
+        )
+    SERVER_TABLE.next(server.state, task)

@@ -1,0 +1,61 @@
+"""The store: one interface, two databases, one behaviour. tests/contracts/test_store.py runs for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
+
+from trilith.model.record import CLOUD, Actor, FeedRow
+from trilith.store.tx import Reader, Tx
+
+T = TypeVar("T")
+
+__all__ = ["CLOUD", "FEED_RETENTION", "Store"]
+
+#: seconds for which feed rows are kept; a cursor older than that gets 410 and lists again
+FEED_RETENTION = 24 * 3600.0
+
+
+class Store(Protocol):
+    async def open(self) -> None:
+        """Connect, migrate (SQLite: after a copy), take the lock that says no other process writes here."""
+        ...
+
+    async def read(self, fn: Callable[[Reader], T]) -> T:
+        """Run fn in one snapshot, off the event loop."""
+        ...
+
+    async def write(self, fn: Callable[[Tx], T], *, actor: Actor = CLOUD, action: str = "") -> T:
+        """Run fn in one transaction and return when it is durable. fn may run again after a serialization failure."""
+        ...
+
+    async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:
+        """Rows after the cursor, never beyond a transaction that is not committed. "" is before all rows kept.
+
+        Raises Missing when the cursor is past retention.
+        """
+        ...
+
+    async def head(self) -> str:
+        """The cursor of now: what is committed already lies before it."""
+        ...
+
+    async def wait(self, cursor: str, *, timeout: float) -> None:
+        """Return when there may be rows after the cursor, at latest after `timeout` seconds."""
+        ...
+
+    async def prune(self, *, feed_older_than: float, tombstones_older_than: float) -> int:
+        """Purge feed rows and tombstones older than the given times (seconds since the epoch). Rows removed."""
+        ...
+
+    def leadership(self) -> AbstractAsyncContextManager[None]:
+        """Held by the one controller that runs jobs and reconciliation; waits for it where several may run."""
+        ...
+
+    @property
+    def needs_leadership(self) -> bool:
+        """False where only one process can have the store open."""
+        ...
+
+    async def close(self) -> None: ...

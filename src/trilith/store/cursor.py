@@ -1,0 +1,62 @@
+"""Feed cursors: `<txid>-<id>`. On SQLite txid is 0 and the id alone orders; on PostgreSQL both do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from trilith import errors
+from trilith.model.record import Change, FeedRow
+from trilith.store.tx import feed_table
+
+#: settings row: the highest (txid, id) that was purged
+PURGED = "feed.purged"
+
+
+def parse(cursor: str) -> tuple[int, int]:
+    """Raises Invalid for what is no cursor."""
+    if not cursor:
+        return (0, 0)
+    txid, _, id = cursor.partition("-")
+    if not (txid.isdigit() and id.isdigit() and len(cursor) < 42):
+        raise errors.Invalid(
+            f"{cursor[:50]!r} is not a cursor.", hint="Use the id of an event, or none.", field="cursor"
+        )
+    return (int(txid), int(id))
+
+
+def text(txid: int, id: int) -> str:
+    return f"{txid}-{id}"
+
+
+def after(cursor: str, limit: int) -> sa.Select[Any]:
+    txid, id = parse(cursor)
+    t = feed_table.c
+    return (
+        sa.select(feed_table)
+        .where(sa.or_(t.txid > txid, sa.and_(t.txid == txid, t.id > id)))
+        .order_by(t.txid, t.id)
+        .limit(limit)
+    )
+
+
+def load(row: Any) -> FeedRow:
+    return FeedRow(
+        cursor=text(row.txid, row.id),
+        at=row.at,
+        noun=row.noun,
+        change=Change(row.change),
+        id=row.uuid,
+        project_id=row.project_id,
+        revision=row.revision,
+        version=row.version,
+    )
+
+
+def check_retained(cursor: str, purged: str | None) -> None:
+    """Raises Missing (HTTP: 410 Gone) when rows after the cursor were purged already."""
+    if cursor and purged and parse(cursor) < parse(purged):
+        raise errors.Missing(
+            "This cursor is older than the feed is kept.", hint="List the resources again and go on from the head."
+        )

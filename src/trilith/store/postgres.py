@@ -1,0 +1,197 @@
+"""The store for several controllers: PostgreSQL through asyncpg, the same transaction bodies as on SQLite.
+
+Feed order: a row carries its transaction's xid8; readers see only rows of transactions older than
+`pg_snapshot_xmin(pg_current_snapshot())`, so that none that commits later can slip in before the cursor.
+NOTIFY only wakes; without it readers go on, at latest each time their wait runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from trilith import errors
+from trilith.model.record import CLOUD, Actor, FeedRow
+from trilith.store import cursor as cursors
+from trilith.store import migrate, purge
+from trilith.store.seal import Sealer
+from trilith.store.tx import Reader, Tx, feed_table
+
+T = TypeVar("T")
+
+_CHANNEL = "trilith_feed"
+#: key of the advisory lock that the leading controller holds
+_LEADER = 0x7472696C  # "tril"
+#: 40001 serialization_failure, 40P01 deadlock_detected: the body runs again
+_RETRY = {"40001", "40P01"}
+_XMIN = sa.text("txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+#: seconds between attempts to get the wake-up connection back, and at most between looks without it
+_RELISTEN = 1.0
+
+
+class PostgresStore:
+    """dsn: postgresql://…; several hosts may be named, asyncpg tries them in order."""
+
+    def __init__(self, dsn: str, sealer: Sealer) -> None:
+        self.dsn = dsn
+        self.sealer = sealer
+        self._engine: AsyncEngine | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._listening = False
+
+    @property
+    def needs_leadership(self) -> bool:
+        return True
+
+    async def open(self) -> None:
+        self._engine = create_async_engine(
+            self.dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+            pool_size=8,
+            max_overflow=8,
+            pool_pre_ping=True,
+        )
+        try:
+            async with self._engine.begin() as conn:
+                # one controller migrates, the others wait for it
+                await conn.execute(sa.text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LEADER + 1})
+                await conn.run_sync(migrate.postgres)
+        except (OSError, sa.exc.DBAPIError, asyncpg.PostgresError) as err:
+            await self._engine.dispose()
+            raise errors.Backend(f"PostgreSQL cannot be reached: {err}.", hint="Check the dsn and the server.") from err
+        self._listener = asyncio.create_task(self._listen(), name="store-listen")
+
+    @asynccontextmanager
+    async def leadership(self) -> AsyncIterator[None]:
+        conn = await asyncpg.connect(self.dsn)
+        try:
+            await conn.execute("SELECT pg_advisory_lock($1)", _LEADER)
+            yield
+        finally:
+            await conn.close()
+
+    async def read(self, fn: Callable[[Reader], T]) -> T:
+        async with self._guard(), self._get().connect() as conn:
+            conn = await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with conn.begin():
+                return await conn.run_sync(lambda sync: fn(Reader(sync, self.sealer)))
+
+    async def write(self, fn: Callable[[Tx], T], *, actor: Actor = CLOUD, action: str = "") -> T:
+        def body(sync: sa.Connection) -> T:
+            tx = Tx(sync, self.sealer, actor, action)
+            result = fn(tx)
+            if tx.touched:
+                txid = sync.execute(sa.text("SELECT pg_current_xact_id()::text::bigint")).scalar_one()
+                tx.finish(int(txid))
+                sync.execute(sa.text("SELECT pg_notify(:c, '')"), {"c": _CHANNEL})
+            return result
+
+        attempts = 8
+        async with self._guard():
+            for attempt in range(attempts):
+                try:
+                    async with self._get().begin() as conn:
+                        return await conn.run_sync(body)
+                except sa.exc.DBAPIError as err:
+                    if getattr(err.orig, "sqlstate", "") not in _RETRY or attempt == attempts - 1:
+                        raise
+            raise AssertionError("unreachable")
+
+    async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:
+        def fn(reader: Reader) -> list[FeedRow]:
+            cursors.check_retained(cursor, reader.setting(cursors.PURGED))
+            return [cursors.load(row) for row in reader.conn.execute(cursors.after(cursor, limit).where(_XMIN))]
+
+        return await self.read(fn)
+
+    async def head(self) -> str:
+        def fn(reader: Reader) -> str:
+            t = feed_table.c
+            newest = reader.conn.execute(
+                sa.select(t.txid, t.id).where(_XMIN).order_by(t.txid.desc(), t.id.desc()).limit(1)
+            ).first()
+            return cursors.text(newest.txid, newest.id) if newest else (reader.setting(cursors.PURGED) or "")
+
+        return await self.read(fn)
+
+    async def wait(self, cursor: str, *, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while True:
+            event = self._changed
+            if await self.feed(cursor, limit=1):
+                return
+            left = end - loop.time()
+            if left <= 0:
+                return
+            # A notify can come while an older transaction is still open: its rows are shown only after that one
+            # ends, which no notify of ours announces when it changed nothing. So a wait is bounded.
+            bound = min(left, 5.0 if self._listening else _RELISTEN)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(bound):
+                    await event.wait()
+
+    async def prune(self, *, feed_older_than: float, tombstones_older_than: float) -> int:
+        return await self.write(lambda tx: purge.purge(tx, feed_older_than, tombstones_older_than))
+
+    async def drop_listener(self) -> None:
+        """Cut the wake-up connection, as a network fault would (the contract suite does)."""
+        async with self._get().begin() as conn:
+            await conn.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'trilith-listen' AND datname = current_database()"
+                )
+            )
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    async def _listen(self) -> None:
+        while True:
+            lost = asyncio.Event()
+            conn = None
+            try:
+                conn = await asyncpg.connect(self.dsn, server_settings={"application_name": "trilith-listen"})
+                conn.add_termination_listener(lambda *_a, lost=lost: lost.set())
+                await conn.add_listener(_CHANNEL, lambda *_a: self._wake())
+                self._listening = True
+                self._wake()  # what was committed while nobody listened
+                await lost.wait()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(_RELISTEN)  # a server that is away announces nothing: reconnecting is timed
+            finally:
+                self._listening = False
+                if conn is not None and not conn.is_closed():
+                    conn.terminate()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _get(self) -> AsyncEngine:
+        if self._engine is None:
+            raise errors.Backend("The store is closed.")
+        return self._engine
+
+    @asynccontextmanager
+    async def _guard(self) -> AsyncIterator[Any]:
+        try:
+            yield
+        except (OSError, sa.exc.InterfaceError, sa.exc.OperationalError) as err:
+            raise errors.Backend(
+                f"The database does not answer: {err}.", hint="The request can be repeated when it is back."
+            ) from err

@@ -1,0 +1,98 @@
+"""Every table, a noun a line: its name in the database, its noun in the feed, what is unique, what is searched by."""
+
+from __future__ import annotations
+
+from trilith.model import identity as i
+from trilith.model import image as im
+from trilith.model import job as j
+from trilith.model import network as n
+from trilith.model import node as nd
+from trilith.model import server as s
+from trilith.store.mapping import table_of
+
+# identity
+table_of(i.Domain, "domains", noun="domain", unique=(("name",),))
+table_of(i.Project, "projects", noun="project", unique=(("domain_id", "name"),), index=(("parent_id",),))
+table_of(i.User, "users", noun="user", unique=(("domain_id", "name"),))
+table_of(i.Group, "groups", noun="group", unique=(("domain_id", "name"),))
+table_of(i.GroupMember, "group_members", noun="user", unique=(("group_id", "user_id"),), index=(("user_id",),))
+table_of(i.Role, "roles", noun="role", unique=(("domain_id", "name"),))
+table_of(i.ImpliedRole, "implied_roles", noun="role", unique=(("prior_id", "implied_id"),))
+table_of(
+    i.RoleAssignment,
+    "role_assignments",
+    noun="role_assignment",
+    unique=(("actor_id", "target_id", "role_id", "inherited", "actor_kind", "target_kind"),),
+    index=(("target_id",), ("role_id",)),
+)
+table_of(i.Service, "services", noun="service")
+table_of(i.Region, "regions", noun="region")
+table_of(i.Endpoint, "endpoints", noun="endpoint", index=(("service_id",),))
+table_of(
+    i.ApplicationCredential, "application_credentials", noun="application_credential", unique=(("user_id", "name"),)
+)
+table_of(i.Revocation, "revocations", noun="revocation", index=(("audit_id",), ("expires_at",)))
+
+# nodes and placement
+table_of(nd.Node, "nodes", noun="node", unique=(("name",),))
+table_of(
+    nd.ResourceProvider, "resource_providers", noun="resource_provider", unique=(("name",),), index=(("root_id",),)
+)
+table_of(nd.Inventory, "inventories", unique=(("provider_id", "resource_class"),))
+table_of(
+    nd.Allocation, "allocations", unique=(("consumer_id", "provider_id", "resource_class"),), index=(("provider_id",),)
+)
+table_of(nd.Consumer, "consumers", index=(("project_id",),))
+table_of(nd.ProviderTraits, "provider_traits")
+table_of(nd.ProviderAggregates, "provider_aggregates")
+table_of(nd.Trait, "traits")
+table_of(nd.ResourceClass, "resource_classes")
+table_of(nd.Quota, "quotas", noun="quota", unique=(("project_id", "resource"),))
+table_of(nd.QuotaUse, "quota_uses", unique=(("project_id", "resource"),))
+table_of(nd.Aggregate, "aggregates", noun="aggregate", tombstone=True, unique_alive=(("name",),))
+
+# compute
+table_of(
+    s.Server,
+    "servers",
+    noun="server",
+    tombstone=True,
+    index=(("project_id", "deleted_at", "created_at"), ("node",), ("updated_at",), ("image_sha256",)),
+)
+table_of(s.Flavor, "flavors", noun="flavor", unique=(("name",),))
+table_of(s.KeyPair, "keypairs", noun="keypair", tombstone=True, unique_alive=(("user_id", "name"),))
+table_of(s.ServerGroup, "server_groups", noun="server_group", index=(("project_id",),))
+table_of(s.InstanceAction, "instance_actions", index=(("server_id",), ("job_id",)))
+table_of(s.IdRange, "id_ranges", unique=(("base",),))
+
+# images
+table_of(im.Image, "images", noun="image", tombstone=True, index=(("owner",), ("name",), ("sha256",)))
+table_of(im.ImageMember, "image_members", noun="image", unique=(("image_id", "member_id"),), index=(("member_id",),))
+table_of(im.BlobReference, "blob_references", unique=(("sha256", "holder_kind", "holder_id"),), index=(("holder_id",),))
+
+# networks
+table_of(n.Network, "networks", noun="network", index=(("project_id",),))
+table_of(n.Subnet, "subnets", noun="subnet", index=(("network_id",), ("project_id",)))
+table_of(n.Port, "ports", noun="port", index=(("network_id",), ("device_id",), ("project_id",)))
+table_of(n.IpAddress, "ip_addresses", unique=(("subnet_id", "address"),), index=(("port_id",),))
+table_of(n.MacAddress, "mac_addresses", unique=(("network_id", "mac"),), index=(("port_id",),))
+table_of(n.Router, "routers", noun="router", index=(("project_id",), ("external_network_id",)))
+table_of(
+    n.FloatingIp,
+    "floating_ips",
+    noun="floating_ip",
+    unique=(("floating_network_id", "floating_ip_address"),),
+    index=(("port_id",), ("project_id",), ("router_id",)),
+)
+table_of(n.SecurityGroup, "security_groups", noun="security_group", index=(("project_id",),))
+table_of(
+    n.SecurityGroupRule,
+    "security_group_rules",
+    noun="security_group_rule",
+    index=(("security_group_id",), ("remote_group_id",)),
+)
+table_of(n.Rbac, "rbac_policies", noun="rbac_policy", index=(("object_id",), ("target",)))
+
+# jobs
+table_of(j.Job, "jobs", noun="job", index=(("resource_id",), ("state",), ("project_id",)))
+table_of(j.JobStep, "job_steps", index=(("job_id", "idx"),))
