@@ -1,0 +1,188 @@
+"""The controller's end of the agents' streams: who is connected, calls to nodes, events from them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from trilith import errors
+from trilith.agent import wire
+from trilith.model.guest import GuestEvent, GuestFacts, HostFacts
+
+T = TypeVar("T")
+log = structlog.get_logger("links")
+
+Joined = Callable[[wire.Hello], Awaitable[None]]
+Left = Callable[[str], Awaitable[None]]
+Reported = Callable[[str, list[GuestFacts], HostFacts | None], Awaitable[None]]
+Happened = Callable[[str, GuestEvent], Awaitable[None]]
+
+
+class Link:
+    """One agent's stream."""
+
+    def __init__(self, hello: wire.Hello, writer: asyncio.StreamWriter) -> None:
+        self.node = hello.node
+        self.hello = hello
+        self.writer = writer
+        self.waiting: dict[int, tuple[asyncio.Future[msgspec.Raw], Callable[[int, str], None] | None]] = {}
+
+    def send(self, message: wire.Message) -> None:
+        self.writer.write(wire.encode(message))
+
+    def fail_all(self) -> None:
+        for future, _ in self.waiting.values():
+            if not future.done():
+                future.set_exception(errors.Backend(f"Node {self.node} went away during the call."))
+        self.waiting.clear()
+
+
+class Links:
+    def __init__(self, *, cloud_id: str, joined: Joined, left: Left, reported: Reported, happened: Happened) -> None:
+        self.cloud_id = cloud_id
+        self._joined, self._left, self._reported, self._happened = joined, left, reported, happened
+        self._links: dict[str, Link] = {}
+        self._server: asyncio.Server | None = None
+        self._ids = itertools.count(1)
+        self._arrived = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def listen(self, path: Path) -> None:
+        """Serve agents on a unix socket that only this user may open."""
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        old = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, path)
+        finally:
+            os.umask(old)
+
+    def connected(self) -> list[str]:
+        return list(self._links)
+
+    def facts(self, node: str) -> HostFacts | None:
+        link = self._links.get(node)
+        return link.hello.facts if link else None
+
+    async def wait_for(self, node: str, *, timeout: float) -> None:
+        """Return when the node is connected. Raises Deadline."""
+        try:
+            async with asyncio.timeout(timeout):
+                while node not in self._links:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            raise errors.Deadline(
+                f"Node {node} is not connected.", hint="Look at `trilith doctor` on it and at its log."
+            ) from None
+
+    async def call(
+        self,
+        node: str,
+        name: str,
+        args: Any,
+        result: type[T],
+        *,
+        timeout: float,
+        resource: str = "",
+        epoch: int = 0,
+        progress: Callable[[int, str], None] | None = None,
+        wait: float = 0.0,
+    ) -> T:
+        """Run a node call. Raises what the node reported, Backend when the node is away, Deadline after `timeout` s.
+
+        wait: seconds to wait for a node that is not connected (a restart of its agent).
+        """
+        if node not in self._links and wait:
+            await self.wait_for(node, timeout=wait)
+        link = self._links.get(node)
+        if link is None:
+            raise errors.Backend(f"Node {node} is not connected.", hint="Look at `openstack compute service list`.")
+        id = next(self._ids)
+        future: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        link.waiting[id] = (future, progress)
+        raw = msgspec.Raw(msgspec.msgpack.encode(args))
+        try:
+            link.send(wire.Request(id=id, call=name, args=raw, resource=resource, epoch=epoch, timeout=timeout))
+            async with asyncio.timeout(timeout):
+                value = await future
+        except TimeoutError:
+            link.send(wire.Cancel(id))
+            raise errors.Deadline(f"{name} on node {node} did not end within {timeout:.0f} s.") from None
+        except asyncio.CancelledError:
+            link.send(wire.Cancel(id))
+            raise
+        finally:
+            link.waiting.pop(id, None)
+        return msgspec.msgpack.decode(value, type=result)
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._links.values()):
+            link.writer.close()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        link: Link | None = None
+        try:
+            hello = await wire.receive(reader)
+            if not isinstance(hello, wire.Hello) or hello.cloud_id != self.cloud_id:
+                log.warning("a peer that is no agent of this cloud was refused")
+                return
+            if hello.node in self._links:
+                log.warning("a second agent of the same node was refused", node=hello.node)
+                return
+            await self._joined(hello)
+            link = Link(hello, writer)
+            self._links[hello.node] = link
+            self._arrived.set()
+            while (message := await wire.receive(reader)) is not None:
+                await self._take(link, message)
+        except errors.TrilithError as err:
+            log.error("an agent's stream was closed", node=link.node if link else "", error=str(err))
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+        finally:
+            self._tasks.discard(task)
+            if link is not None:
+                self._links.pop(link.node, None)
+                link.fail_all()
+                if not self._closing:
+                    with contextlib.suppress(errors.Backend):  # the store may be gone; the next start sets it right
+                        await self._left(link.node)
+            writer.close()
+
+    async def _take(self, link: Link, message: wire.Message) -> None:
+        match message:
+            case wire.Result(id=id, value=value):
+                if (waiter := link.waiting.get(id)) and not waiter[0].done():
+                    waiter[0].set_result(value)
+            case wire.Failure(id=id, code=code, message=text, hint=hint):
+                if (waiter := link.waiting.get(id)) and not waiter[0].done():
+                    waiter[0].set_exception(errors.from_wire(code, text, hint))
+            case wire.Progress(id=id, percent=percent, note=note):
+                if (waiter := link.waiting.get(id)) and waiter[1] is not None:
+                    waiter[1](percent, note)
+            case wire.Event(event=event):
+                await self._happened(link.node, event)
+            case wire.Report(guests=guests, facts=facts):
+                await self._reported(link.node, guests, facts)
+            case _:
+                raise errors.Backend(f"Node {link.node} sent {type(message).__name__}, which agents do not send.")

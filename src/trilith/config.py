@@ -1,0 +1,119 @@
+"""One frozen settings object, from a TOML file, the environment and the command line, in that order of weight.
+
+Every key is documented in docs/settings.md; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from trilith import errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    #: directory of everything this cloud keeps on this machine
+    state: Path = Path("/var/lib/trilith")
+    #: HOST:PORT of the API
+    listen: str = "127.0.0.1:7480"
+    #: URL under which clients reach the API; builds catalogue and links. "" is http://<listen>
+    public_url: str = ""
+    #: region of the catalogue
+    region: str = "RegionOne"
+    #: "" for the embedded SQLite, or postgresql://…
+    database: str = ""
+    #: number of simulated nodes; 0 runs the real drivers on this machine
+    simulated: int = 0
+    #: name of this node; "" is the host's name
+    node_name: str = ""
+    #: seconds that a token is valid
+    token_lifetime: float = 24 * 3600.0
+    #: failed log-ins before a user is locked out, 0 for never; and for how many seconds
+    lockout_attempts: int = 0
+    lockout_seconds: float = 1800.0
+    #: password rules: unique passwords kept, days until expiry (0: never), regular expression ("" for any)
+    password_history: int = 0
+    password_days: float = 0.0
+    password_regex: str = ""
+    #: bytes of a request body other than an image's
+    max_body: int = 1024 * 1024
+    #: bytes of an uploaded image
+    max_image: int = 64 * 1024**3
+    #: host-only external network
+    external_cidr: str = "172.24.4.0/24"
+    external_bridge: str = "br-ex"
+    integration_bridge: str = "br-int"
+    #: "auto" measures the underlay; else bytes
+    underlay_mtu: int = 1500
+    #: overcommit, as Nova's defaults
+    cpu_allocation_ratio: float = 16.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0
+    #: MiB of memory kept for the host
+    reserved_memory_mib: int = 512
+    #: GiB of the pool for containers' own writes
+    container_pool_gib: int = 64
+    #: seconds for which tombstones are kept
+    tombstone_seconds: float = 30 * 24 * 3600.0
+    #: seconds between full reconciliations
+    reconcile_seconds: float = 30.0
+    #: path of clouds.yaml that `trilith up` merges its entry into; "" is ~/.config/openstack/clouds.yaml
+    clouds_yaml: str = ""
+    #: where a test kills the process, `kind:step:moment`
+    crash_at: str = ""
+    #: name servers for guests when the host's cannot be used
+    dns: tuple[str, ...] = field(default_factory=tuple)
+    #: run directory of sockets; "" is <state>/run (short enough for unix sockets), or /run/trilith
+    run: str = ""
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]") or "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end."""
+        return (self.public_url or f"http://{self.listen}").rstrip("/")
+
+
+def load(path: Path | None = None, **given: Any) -> Settings:
+    """File (TOML), then TRILITH_<KEY> of the environment, then what the command line gave. Raises Invalid."""
+    settings = Settings()
+    if path is not None:
+        try:
+            settings = _apply(settings, tomllib.loads(path.read_text()), str(path))
+        except (OSError, tomllib.TOMLDecodeError) as err:
+            raise errors.Invalid(f"{path}: {err}") from err
+    names = {f.name for f in fields(Settings)}
+    env = {n: os.environ[f"TRILITH_{n.upper()}"] for n in names if f"TRILITH_{n.upper()}" in os.environ}
+    settings = _apply(settings, env, "the environment")
+    return _apply(settings, {k: v for k, v in given.items() if v is not None}, "the command line")
+
+
+def _apply(settings: Settings, values: dict[str, Any], origin: str) -> Settings:
+    hints = get_type_hints(Settings)
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            known = ", ".join(sorted(hints))
+            raise errors.Invalid(f"{origin}: unknown setting {name!r}.", hint=f"Known: {known}.", field=name)
+        try:
+            if hints[name] is Path:
+                changes[name] = Path(value)
+            elif hints[name] == tuple[str, ...] and isinstance(value, str):
+                changes[name] = tuple(v for v in value.split(",") if v)
+            else:
+                changes[name] = msgspec.convert(value, hints[name], strict=False)
+        except msgspec.ValidationError as err:
+            raise errors.Invalid(f"{origin}: {name}: {err}", field=name) from err
+    return replace(settings, **changes)

@@ -1,0 +1,326 @@
+"""Runs the durable jobs: claims them, goes on where they stopped, records each step, undoes what fails.
+
+Order of things for one step: do, then its record. A crash in between repeats `do`, which is idempotent. The record of
+a step is written while the next step already runs, and is awaited before the next record: so a crash loses at most
+the record of effects that the repeated steps find in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import structlog
+
+from trilith import errors
+from trilith.jobs.kind import Act, Context, Kind, Step
+from trilith.jobs.services import Services
+from trilith.jobs.submit import next_state
+from trilith.model.job import ACTIVE, FINAL, Job, JobError, JobState, JobStep
+from trilith.store.tx import Reader, Tx, new_id
+
+log = structlog.get_logger("jobs")
+
+#: seconds between attempts of an undo that failed, and how many
+_UNDO_PAUSES = (0.2, 1.0, 3.0)
+#: jobs that run at once
+_PARALLEL = 32
+
+
+class Engine:
+    """One a controller. crash_at: `kind:step:moment` (before | effect | record) where a test has the process killed."""
+
+    def __init__(self, services: Services, kinds: dict[str, Kind], *, crash_at: str = "") -> None:
+        self.services = services
+        self.kinds = kinds
+        self.crash_at = crash_at
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, set[str]] = {}  # job that must end first → jobs that wait for it
+        self._slots = asyncio.Semaphore(_PARALLEL)
+        self._own_revision: dict[str, int] = {}  # job that runs here → revision of our own last write
+
+    async def run(self) -> None:
+        """Until cancelled. What still runs then is left as it is, to be taken up at the next start."""
+        store = self.services.store
+        async with store.leadership():
+            try:
+                cursor = await store.head()
+                for job in await store.read(lambda r: r.select(Job, state=ACTIVE)):
+                    self._consider(job)
+                while True:
+                    rows = await store.feed(cursor)
+                    if not rows:
+                        await store.wait(cursor, timeout=30)
+                        continue
+                    cursor = rows[-1].cursor
+                    ids = list(dict.fromkeys(row.id for row in rows if row.noun == "job"))
+                    ids = [i for i in ids if i not in self._running or self._foreign(i, rows)]
+                    if ids:
+                        for job in await store.read(_load(ids)):
+                            self._consider(job)
+            finally:
+                await self._stop()
+
+    def _foreign(self, job_id: str, rows: list[Any]) -> bool:
+        """True when somebody else changed a job that runs here: its cancel flag was set."""
+        return any(row.id == job_id and row.revision > self._own_revision.get(job_id, 0) for row in rows)
+
+    def _consider(self, job: Job) -> None:
+        if job.state in FINAL:
+            for waiting in self._waiting.pop(job.id, ()):
+                self._spawn(waiting)
+            return
+        if job.id in self._running:
+            if job.cancel and self.kinds[job.kind].cancellable and job.state is JobState.RUNNING:
+                self._running[job.id].cancel("cancel")
+            return
+        self._spawn(job.id)
+
+    def _spawn(self, job_id: str) -> None:
+        if job_id not in self._running:
+            task = asyncio.create_task(self._guarded(job_id), name=f"job-{job_id}")
+            self._running[job_id] = task
+
+    async def _stop(self) -> None:
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel("stop")
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _guarded(self, job_id: str) -> None:
+        try:
+            async with self._slots:
+                await self._run(job_id)
+        except errors.Conflict as err:
+            log.info("job left to its other owner", job=job_id, error=str(err))
+        except errors.Backend as err:
+            # the store is away: the job stays as it is and is taken up again when the feed comes back
+            log.error("job interrupted", job=job_id, error=str(err))
+            await asyncio.sleep(1.0)
+            self._running.pop(job_id, None)
+            self._spawn(job_id)
+            return
+        finally:
+            if self._running.get(job_id) is asyncio.current_task():
+                self._running.pop(job_id, None)
+            self._own_revision.pop(job_id, None)
+        for waiting in self._waiting.pop(job_id, ()):
+            self._spawn(waiting)
+
+    async def _run(self, job_id: str) -> None:
+        store = self.services.store
+        if await self._must_wait(job_id):
+            return
+
+        def claim(tx: Tx) -> Job | None:
+            job = tx.get(Job, job_id)
+            if job.state in FINAL:
+                return None
+            if job.state is JobState.QUEUED and job.cancel:
+                kind = self.kinds[job.kind]
+                error = JobError(code="conflict", message="Cancelled before it began.")
+                kind.fail(tx, job, self._args(kind, job), error)
+                return tx.change(job, **next_state(job, "cancel"), error=error, finished_at=tx.now)
+            return tx.change(job, **next_state(job, "claim"), epoch=job.epoch + 1)
+
+        job = await store.write(claim)
+        if job is None or job.state in FINAL:
+            return
+        self._own_revision[job_id] = job.revision
+        kind = self.kinds[job.kind]
+        context = Context(job=job, args=self._args(kind, job), services=self.services)
+        if job.state is JobState.UNDOING:
+            await self._undo(kind, context, job.error or JobError(code="bug", message="interrupted"))
+            return
+        try:
+            await self._forward(kind, context)
+        except asyncio.CancelledError as why:
+            if why.args != ("cancel",):
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            await self._fail(kind, context, JobError(code="conflict", message="Cancelled."))
+        except errors.TrilithError as err:
+            step = kind.steps[min(context.job.step, len(kind.steps) - 1)].name
+            await self._fail(kind, context, JobError(code=err.code, message=err.message, step=step, hint=err.hint))
+        except Exception as err:
+            step = kind.steps[min(context.job.step, len(kind.steps) - 1)].name
+            log.exception("bug in a step", job=job.id, kind=job.kind, step=step)
+            text = f"{type(err).__name__}: {err}"
+            await self._fail(kind, context, JobError(code="bug", message=text, step=step))
+
+    async def _must_wait(self, job_id: str) -> bool:
+        """True when the job waits for another; the end of that one spawns it again."""
+        job = await self.services.store.read(lambda r: r.get(Job, job_id))
+        if not job.after:
+            return False
+        waiting = self._waiting.setdefault(job.after, set())
+        waiting.add(job_id)  # before looking, so that an end in between is not missed
+        before = await self.services.store.read(lambda r: r.find(Job, job.after))
+        if before is not None and before.state not in FINAL:
+            return True
+        waiting.discard(job_id)
+        return False
+
+    async def _forward(self, kind: Kind, context: Context[Any]) -> None:
+        record: asyncio.Task[Job] | None = None
+        try:
+            for idx in range(context.job.step, len(kind.steps)):
+                step = kind.steps[idx]
+                context.job = replace(context.job, step=idx)
+                self._crash(context.job, step, "before")
+                started = time.time()
+                context.notes = []
+                if step.check is None or not await self._timed(step, step.check, context):
+                    await self._timed(step, step.do, context)
+                self._crash(context.job, step, "effect")
+                if record is not None:
+                    context.job = replace(await record, step=idx)
+                    record = None
+                if idx + 1 < len(kind.steps):
+                    record = asyncio.create_task(self._record(context, step, idx, started), name="job-record")
+                else:
+                    await self._finish(kind, context, step, idx, started)
+                self._crash(context.job, step, "record")
+        finally:
+            if record is not None:
+                context.job = replace(await record, step=context.job.step)
+
+    async def _record(self, context: Context[Any], step: Step, idx: int, started: float) -> Job:
+        job, row = context.job, self._row(context, step, idx, started)
+
+        def body(tx: Tx) -> Job:
+            tx.add(row)
+            current = _owned(tx, job)
+            percent = (idx + 1) * 100 // max(1, current.steps_total or idx + 1)
+            return tx.change(current, step=idx + 1, progress=min(99, percent))
+
+        done = await self.services.store.write(body)
+        self._own_revision[job.id] = done.revision
+        return done
+
+    async def _finish(self, kind: Kind, context: Context[Any], step: Step, idx: int, started: float) -> None:
+        job, row = context.job, self._row(context, step, idx, started)
+
+        def body(tx: Tx) -> Job:
+            tx.add(row)
+            current = _owned(tx, job)
+            kind.finish(tx, current, context.args)
+            return tx.change(current, **next_state(current, "finish"), step=idx + 1, progress=100, finished_at=tx.now)
+
+        await self.services.store.write(body)
+
+    async def _fail(self, kind: Kind, context: Context[Any], error: JobError) -> None:
+        job = context.job
+        at = job.step
+        failed = kind.steps[min(at, len(kind.steps) - 1)]
+
+        def body(tx: Tx) -> Job:
+            current = _owned(tx, job)
+            tx.add(
+                JobStep(
+                    id=new_id(),
+                    job_id=job.id,
+                    idx=at,
+                    name=failed.event or failed.name,
+                    result="Error",
+                    started_at=tx.now,
+                    finished_at=tx.now,
+                    note=error.message[:2000],
+                )
+            )
+            return tx.change(current, **next_state(current, "undo"), error=error, step=at)
+
+        context.job = await self.services.store.write(body)
+        self._own_revision[job.id] = context.job.revision
+        await self._undo(kind, context, error)
+
+    async def _undo(self, kind: Kind, context: Context[Any], error: JobError) -> None:
+        last = min(context.job.step, len(kind.steps) - 1)
+        left: list[str] = []
+        for idx in range(last, -1, -1):
+            step = kind.steps[idx]
+            if step.undo is None:
+                continue
+            self._crash(context.job, step, "undo")
+            problem = await self._undo_one(step, step.undo, context)
+            if problem:
+                left.append(f"{step.name}: {problem}")
+        if left:
+            error = replace(error, hint=f"{error.hint} Not undone: {'; '.join(left)}".strip())
+        cancelled = context.job.cancel or error.message == "Cancelled."
+
+        def body(tx: Tx) -> None:
+            current = _owned(tx, context.job)
+            kind.fail(tx, current, context.args, error)
+            event = "cancel" if cancelled else "fail"
+            tx.change(current, **next_state(current, event), error=error, finished_at=tx.now)
+
+        await self.services.store.write(body)
+        log.warning(
+            "job ended without success", job=context.job.id, kind=kind.name, step=error.step, error=error.message
+        )
+
+    async def _undo_one(self, step: Step, undo: Act, context: Context[Any]) -> str:
+        """The problem that remained, or nothing."""
+        problem = ""
+        for pause in (0.0, *_UNDO_PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                await self._timed(step, undo, context)
+                return ""
+            except errors.TrilithError as err:
+                problem = str(err)
+            except Exception as err:
+                log.exception("bug in an undo", job=context.job.id, step=step.name)
+                problem = f"{type(err).__name__}: {err}"
+        return problem
+
+    async def _timed(self, step: Step, act: Callable[[Context[Any]], Any], context: Context[Any]) -> Any:
+        left = context.job.deadline - time.time() if context.job.deadline and act is not step.undo else step.timeout
+        limit = max(0.0, min(step.timeout, left))
+        try:
+            async with asyncio.timeout(limit):
+                return await act(context)
+        except TimeoutError:
+            raise errors.Deadline(f"Step {step.name} did not end within {limit:.0f} s.") from None
+
+    def _row(self, context: Context[Any], step: Step, idx: int, started: float) -> JobStep:
+        return JobStep(
+            id=new_id(),
+            job_id=context.job.id,
+            idx=idx,
+            name=step.event or step.name,
+            node=context.memo.get("node", "") if step.on_node else "",
+            result="Success",
+            started_at=started,
+            finished_at=time.time(),
+            note="; ".join(context.notes)[:2000],
+        )
+
+    def _args(self, kind: Kind, job: Job) -> Any:
+        return msgspec.json.decode(job.args, type=kind.args)
+
+    def _crash(self, job: Job, step: Step, moment: str) -> None:
+        if self.crash_at and self.crash_at == f"{job.kind}:{step.name}:{moment}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _owned(tx: Tx, job: Job) -> Job:
+    """The job's row, if this claim still owns it. Raises Conflict when another claimed it since."""
+    current = tx.get(Job, job.id)
+    if current.epoch != job.epoch:
+        raise errors.Conflict(f"Job {job.id} was claimed by another controller.")
+    return current
+
+
+def _load(ids: list[str]) -> Callable[[Reader], list[Job]]:
+    return lambda reader: reader.select(Job, id=ids)
