@@ -13,7 +13,7 @@ config_drive() {
     device=$(blkid -c /dev/null -t LABEL=config-2 -o device | head -n 1)
     [ -n "$device" ] || return 1
     mkdir -p /run/config-drive
-    mountpoint -q /run/config-drive || mount -o ro "$device" /run/config-drive || return 1
+    mounted /run/config-drive || mount -o ro "$device" /run/config-drive || return 1
     source=/run/config-drive
 }
 
@@ -64,7 +64,12 @@ for home in /root /home/tiny; do
 done
 chown -R tiny:tiny /home/tiny/.ssh
 password=$(field /run/tiny/meta_data admin_pass)
-[ -z "$password" ] || printf 'root:%s\ntiny:%s\n' "$password" "$password" | chpasswd -c sha512 >/dev/null
+if [ -n "$password" ]; then
+    # by standard input: arguments are seen by every user
+    hash=$(printf '%s\n' "$password" | mkpasswd -m sha512 -P 0)
+    awk -F : -v OFS=: -v hash="$hash" '$1 == "root" || $1 == "tiny" { $2 = hash } { print }' /etc/shadow >/etc/shadow.new &&
+        chmod 640 /etc/shadow.new && mv /etc/shadow.new /etc/shadow
+fi
 # A copy of another server must not keep its host keys, nor believe that its script has run.
 if [ -e "$state/instance-id" ]; then
     rm -f /etc/dropbear/dropbear_*_host_key "$state/user-data.done"

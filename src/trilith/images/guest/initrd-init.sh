@@ -5,8 +5,6 @@
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
-while read -r module; do /bin/busybox insmod "/modules/$module"; done </modules/order
-
 root=/dev/vda fstype=ext4 flags=rw init=/sbin/init
 read -r words </proc/cmdline
 for word in $words; do
@@ -17,6 +15,15 @@ for word in $words; do
         init=*) init=${word#init=} ;;
     esac
 done
+
+while read -r module; do
+    case $module in
+        xen-*) [ -e /sys/hypervisor/type ] || continue ;;
+        scsi* | sd_mod* | virtio_scsi*) case $root in /dev/sd*) ;; *) continue ;; esac ;;
+        virtio*) [ ! -e /sys/hypervisor/type ] || continue ;;
+    esac
+    /bin/busybox insmod "/modules/$module"
+done </modules/order
 
 # Probing of a disk is asynchronous on some buses; the kernel has no event that a shell could wait on here.
 tries=100

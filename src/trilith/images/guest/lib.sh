@@ -11,3 +11,5 @@ in_container() { tr '\0' '\n' </proc/1/environ 2>/dev/null | grep -q '^container
 
 # value of a path in a flattened file (see json.sh); the first where there are several
 field() { awk -F '\t' -v path="$2" '$1 == path { print $2; exit }' "$1"; }
+
+mounted() { [ -r /proc/mounts ] && awk -v place="$1" '$2 == place { found = 1 } END { exit !found }' /proc/mounts; }

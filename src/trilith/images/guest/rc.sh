@@ -3,7 +3,6 @@
 # has made already is left alone.
 . /usr/lib/tiny/lib.sh
 
-mounted() { mountpoint -q "$1"; }
 mounted /proc || mount -t proc proc /proc
 mounted /sys || mount -t sysfs sysfs /sys
 mounted /dev || in_container || mount -t devtmpfs devtmpfs /dev
@@ -17,9 +16,9 @@ mkdir -p /run/tiny /run/resolv
 
 if ! in_container; then
     hostname -F /etc/hostname
-    # isofs for the config drive; button and evdev for a power button that works; the rest can wait
-    modprobe -a isofs 2>/dev/null
-    (modprobe -a button evdev virtio_rng virtio_balloon 2>/dev/null; acpid -l /dev/null) &
+    # what the devices found call for (network, power button, …), and isofs for the config drive
+    find /sys/devices -name modalias -exec cat {} + | sort -u | xargs modprobe -a isofs evdev 2>/dev/null
+    acpid -l /dev/null
     device=$(awk '$2 == "/" && $1 != "rootfs" { print $1 }' /proc/mounts | tail -n 1)
     case $device in /dev/*) resize2fs "$device" >/run/tiny/resize2fs.log 2>&1 || say "resize2fs $device: $(tail -n 1 /run/tiny/resize2fs.log)" ;; esac
 fi
