@@ -1,0 +1,105 @@
+"""Run one of the host's tools: argv only, bounded in time, its own words in the error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+
+from trilith.errors import Backend, Deadline
+from trilith.model.guest import ExecResult
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def find(name: str, package: str) -> str:
+    """Absolute path of a tool. Raises Backend naming the distribution's package that holds it."""
+    path = shutil.which(name, path=_PATH)
+    if path is None:
+        raise Backend(f"The tool {name} is not installed.", hint=f"Install the package {package}.")
+    return path
+
+
+def clean_env() -> dict[str, str]:
+    """A small fixed environment: nothing of ours (secrets among it) reaches a tool or a guest."""
+    return {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/root"}
+
+
+async def call(argv: Sequence[str], *, timeout: float = 30.0) -> bytes:
+    """Run a tool to its end and return its standard output. Raises Backend or Deadline."""
+    result = await capture(argv, timeout=timeout)
+    if result.exit_code != 0:
+        words = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
+        raise Backend(f"{os.path.basename(argv[0])} failed: {words[-2000:]}")
+    return result.stdout
+
+
+async def capture(argv: Sequence[str], *, timeout: float, max_bytes: int = 4 << 20) -> ExecResult:
+    """As `call`, but a failure is a result. A process that outlives `timeout` seconds is killed with its children.
+    Of each stream the first `max_bytes` are kept and the rest is read and dropped."""
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_env(),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            out, err, _ = await asyncio.gather(
+                _bounded(process.stdout, max_bytes), _bounded(process.stderr, max_bytes), process.wait()
+            )
+    except TimeoutError as exc:
+        raise Deadline(f"{os.path.basename(argv[0])} did not end within {timeout:g} s.") from exc
+    finally:
+        if process.returncode is None:
+            await asyncio.to_thread(kill_tree, process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return ExecResult(exit_code=process.returncode, stdout=out, stderr=err)
+
+
+async def _bounded(stream: asyncio.StreamReader | None, limit: int) -> bytes:
+    assert stream is not None
+    kept = bytearray()
+    while chunk := await stream.read(65536):
+        kept += chunk[: limit - len(kept)]
+    return bytes(kept)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL the descendants of a process. lxc-attach passes no signal on, and what it started in the
+    container has its own session, so neither a signal to it nor to its group would reach them."""
+    for _ in range(20):  # a process may fork while it is looked at: look again until there is none
+        found = _descendants(pid)
+        if not found:
+            return
+        for child in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, 9)
+
+
+def _descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as handle:
+                fields = handle.read().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if fields and fields[0] not in "ZX":
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
