@@ -157,15 +157,15 @@ class Apt:
             'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n'
             'Acquire::Retries "3";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
         )
-        made = cls(folder, {**os.environ, "APT_CONFIG": str(config), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
+        made = cls(
+            folder, {**os.environ, "APT_CONFIG": str(config), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+        )
         await run(["apt-get", "-q", "update", "--error-on=any"], timeout=timeout, env=made.env)
         return made
 
     async def closure(self, packages: Sequence[str], *, timeout: float = 60) -> list[str]:
         """Names of the packages with all they depend on."""
-        out = await run(
-            ["apt-get", "-q", "-y", "--print-uris", "install", *packages], timeout=timeout, env=self.env
-        )
+        out = await run(["apt-get", "-q", "-y", "--print-uris", "install", *packages], timeout=timeout, env=self.env)
         return [line.split()[1].split("_")[0] for line in out.decode().splitlines() if line.startswith("'")]
 
     async def depends(self, package: str, *, timeout: float = 60) -> list[str]:
@@ -180,7 +180,7 @@ class Apt:
         """Download packages and unpack them into `root`, running nothing of theirs."""
         archives = self.folder / "cache" / "archives"
         await run(["apt-get", "-q", "download", *packages], timeout=timeout, env=self.env, cwd=archives)
-        root.mkdir(parents=True, exist_ok=True)
+        os.makedirs(root, exist_ok=True)
         for deb in sorted(archives.glob("*.deb")):
             await run(["dpkg-deb", "-x", deb, root], timeout=timeout)
             deb.unlink()

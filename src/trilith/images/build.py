@@ -41,7 +41,7 @@ async def build(
     if shutil.which("zstd") is None:
         raise Unsupported("zstd is missing.", capability="image.build", hint="Install the package zstd.")
     try:
-        dest.mkdir(parents=True, exist_ok=True)
+        os.makedirs(dest, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=dest))
     except OSError as e:
         raise Backend(f"Cannot work in {dest}: {e.strerror}.") from e

@@ -49,9 +49,7 @@ class Modules:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._paths = {
-            _plain(path.name.split(".ko")[0]): path for path in folder.rglob("*.ko*") if ".ko" in path.name
-        }
+        self._paths = {_plain(path.name.split(".ko")[0]): path for path in folder.rglob("*.ko*") if ".ko" in path.name}
         builtin = folder / "modules.builtin"
         lines = builtin.read_text().split() if builtin.exists() else []
         self._builtin = {_plain(Path(line).name.split(".ko")[0]) for line in lines}

@@ -1,8 +1,9 @@
-"""`tiny`: busybox, dropbear and a set-up of its own, from the distribution's packages; container and VM from one tar."""
+"""`tiny`: busybox, dropbear and a set-up of its own, made of the distribution's packages; for containers and VMs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -79,7 +80,7 @@ async def _libraries(root: Path, programs: list[Path]) -> dict[str, Path]:
         if "not found" in out:
             raise Backend(f"{program.name} lacks a library: {out.strip()}")
         for name, where in re.findall(r"^\s*(\S+) => (\S+) \(0x", out, re.MULTILINE):
-            found[Path(name).name] = Path(where).resolve()
+            found[Path(name).name] = Path(os.path.realpath(where))
     return found
 
 
@@ -119,7 +120,7 @@ async def _programs(tree: Tree, root: Path) -> None:
 def _configuration(tree: Tree) -> None:
     for path, mode in (("dev", 0o755), ("proc", 0o555), ("sys", 0o555), ("run", 0o755), ("mnt", 0o755), ("opt", 0o755),
                        ("tmp", 0o1777), ("var/tmp", 0o1777), ("var/log", 0o755), ("var/lib/tiny", 0o755),
-                       ("root", 0o700), ("etc/dropbear", 0o755), ("config-drive", 0o755), ("etc/acpi/PWRF", 0o755)):  # fmt: skip
+                       ("root", 0o700), ("etc/dropbear", 0o755), ("config-drive", 0o755)):  # fmt: skip
         tree.folder(path, mode)
     tree.folder("home/tiny", 0o755, 1000, 1000)
     for path, target in (("bin", "usr/bin"), ("sbin", "usr/bin"), ("usr/sbin", "bin"), ("lib", "usr/lib"),
@@ -128,7 +129,9 @@ def _configuration(tree: Tree) -> None:
     tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
                             "tiny:x:1000:1000:tiny:/home/tiny:/bin/sh\n")  # fmt: skip
     tree.file("etc/group", "root:x:0:\ntty:x:5:\ndisk:x:6:\nsudo:x:27:tiny\nnogroup:x:65534:\ntiny:x:1000:\n")
-    tree.file("etc/shadow", "root:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\ntiny:*:19700:0:99999:7:::\n", 0o640)
+    tree.file(
+        "etc/shadow", "root:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\ntiny:*:19700:0:99999:7:::\n", 0o640
+    )
     tree.file("etc/shells", "/bin/sh\n/bin/ash\n")
     tree.file("etc/hostname", "tiny\n")
     tree.file("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n")
