@@ -16,6 +16,7 @@ from typing import Protocol
 
 from trilith.model.guest import (
     Artefact,
+    BlobSource,
     ConsoleEndpoint,
     ExecResult,
     GuestEvent,
@@ -27,6 +28,16 @@ from trilith.model.guest import (
     Pillar,
 )
 from trilith.model.topology import Binding, Change, Chassis, Owned
+
+__all__ = [
+    "BlobSource",
+    "ComputeCapabilities",
+    "ComputeDriver",
+    "LocalSwitch",
+    "NetworkDriver",
+    "StorageCapabilities",
+    "StorageDriver",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,19 +177,6 @@ class NetworkDriver(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlobSource:
-    """An image's one uploaded blob on this node. disk_format as in the image API plus root-tar and squashfs.
-
-    properties: image properties (trilith_boot=bare, trilith_kernel=<sha256> of the image whose kernel boots it …).
-    """
-
-    sha256: str
-    path: str
-    disk_format: str
-    properties: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,19 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlobSource:
+    """An image's one uploaded blob on this node. disk_format as in the image API plus root-tar and squashfs.
+
+    properties: image properties (trilith_boot=bare, trilith_kernel=<sha256> of the image whose kernel boots it …).
+    """
+
+    sha256: str
+    path: str
+    disk_format: str
+    properties: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineIdentity:
     """Written at creation and never derived again; it moves, snapshots and restores with the server."""
 

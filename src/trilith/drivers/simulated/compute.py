@@ -1,0 +1,207 @@
+"""Simulated guests: a file a guest, so that they outlive the process as real ones do. For tests and scale runs only.
+
+The guest's memory is its file's content: the power state. A kill -9 of the control plane leaves the files; a new
+driver adopts them. Faults are injected by `fault`, called with the name of each call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from trilith import errors
+from trilith.drivers.contract import ComputeCapabilities
+from trilith.drivers.simulated.fabric import Fault, no_fault
+from trilith.model.guest import (
+    ConsoleEndpoint,
+    ExecResult,
+    GuestEvent,
+    GuestEventKind,
+    GuestFacts,
+    GuestSpec,
+    HostFacts,
+    ImageForm,
+    NicSpec,
+    Pillar,
+    PowerState,
+)
+
+
+class _Guest(msgspec.Struct):
+    spec: GuestSpec
+    power: PowerState
+    started_at: float = 0.0
+
+
+class SimulatedCompute:
+    """A ComputeDriver. Sizes of the simulated host: threads, MiB, GiB."""
+
+    def __init__(
+        self, state: Path, *, node: str, cloud_id: str, pillar: Pillar = Pillar.KVM, vcpus: int = 64,
+        memory_mib: int = 256 * 1024, disk_gib: int = 4096,
+    ) -> None:  # fmt: skip
+        self._dir = state / "simulated" / node / pillar
+        self._dir.mkdir(parents=True, exist_ok=True)
+        self._node, self._cloud, self._pillar = node, cloud_id, pillar
+        self._sizes = (vcpus, memory_mib, disk_gib)
+        self._events: asyncio.Queue[GuestEvent] = asyncio.Queue()
+        self.fault: Fault = no_fault
+
+    @property
+    def capabilities(self) -> ComputeCapabilities:
+        return ComputeCapabilities(
+            pillar=self._pillar,
+            forms=(ImageForm.DISK, ImageForm.ROOTFS, ImageForm.BARE),
+            pause=True,
+            suspend=True,
+            hotplug_nic=True,
+            snapshot_form="root-tar",
+            serial_console=True,
+            execute=True,
+            simulated=True,
+        )
+
+    async def probe(self) -> HostFacts:
+        vcpus, memory, disk = self._sizes
+        return HostFacts(
+            hostname=self._node,
+            pillars=(self._pillar,),
+            inventories={"VCPU": vcpus, "MEMORY_MB": memory, "DISK_GB": disk},
+            traits=("HW_CPU_X86_SSE2", "CUSTOM_SIMULATED"),
+            hypervisor_type="simulated",
+            hypervisor_version=1,
+            cpu_info={"arch": "x86_64", "model": "simulated"},
+            warnings=("This node is simulated: its guests do not exist.",),
+        )
+
+    async def create(self, spec: GuestSpec) -> None:
+        self.fault("create")
+        old = self._find(spec.server_id)
+        self._write(_Guest(spec, old.power if old else PowerState.SHUTDOWN, old.started_at if old else 0.0))
+
+    async def start(self, spec: GuestSpec) -> None:
+        self.fault("start")
+        guest = self._get(spec.server_id)
+        if guest.power is not PowerState.RUNNING:
+            self._set(guest, PowerState.RUNNING, GuestEventKind.STARTED)
+
+    async def stop(self, server_id: str, *, timeout: float) -> None:
+        self.fault("stop")
+        guest = self._find(server_id)
+        if guest is not None and guest.power is not PowerState.SHUTDOWN:
+            self._set(guest, PowerState.SHUTDOWN, GuestEventKind.STOPPED)
+
+    async def reboot(self, spec: GuestSpec, *, hard: bool) -> None:
+        self.fault("reboot")
+        self._set(self._get(spec.server_id), PowerState.RUNNING, GuestEventKind.REBOOTED)
+
+    async def pause(self, server_id: str) -> None:
+        self.fault("pause")
+        self._set(self._get(server_id), PowerState.PAUSED, GuestEventKind.PAUSED)
+
+    async def unpause(self, server_id: str) -> None:
+        self.fault("unpause")
+        self._set(self._get(server_id), PowerState.RUNNING, GuestEventKind.RESUMED)
+
+    async def suspend(self, server_id: str) -> None:
+        self.fault("suspend")
+        self._set(self._get(server_id), PowerState.SUSPENDED, GuestEventKind.SUSPENDED)
+
+    async def resume(self, spec: GuestSpec) -> None:
+        self.fault("resume")
+        self._set(self._get(spec.server_id), PowerState.RUNNING, GuestEventKind.RESUMED)
+
+    async def delete(self, server_id: str) -> None:
+        self.fault("delete")
+        self._path(server_id).unlink(missing_ok=True)
+
+    async def facts(self) -> list[GuestFacts]:
+        self.fault("facts")
+        found = []
+        for path in self._dir.glob("*.json"):
+            guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
+            if guest.spec.cloud_id == self._cloud:
+                found.append(GuestFacts(server_id=guest.spec.server_id, power=guest.power, started_at=guest.started_at))
+        return found
+
+    async def events(self) -> AsyncIterator[GuestEvent]:
+        while True:
+            yield await self._events.get()
+
+    async def plug(self, spec: GuestSpec, nic: NicSpec) -> None:
+        self.fault("plug")
+        self._write(_Guest(spec, self._get(spec.server_id).power))
+
+    async def unplug(self, spec: GuestSpec, nic: NicSpec) -> None:
+        self.fault("unplug")
+        self._write(_Guest(spec, self._get(spec.server_id).power))
+
+    async def resize(self, spec: GuestSpec) -> None:
+        self.fault("resize")
+        self._write(_Guest(spec, self._get(spec.server_id).power))
+
+    async def snapshot(self, server_id: str, dest: str) -> None:
+        self.fault("snapshot")
+        guest = self._get(server_id)
+        text = f"simulated root of {guest.spec.server_id}\n".encode()
+        with tarfile.open(dest, "x") as tar:
+            info = tarfile.TarInfo("etc/simulated")
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+
+    async def console_log(self, server_id: str, *, max_bytes: int) -> bytes:
+        guest = self._get(server_id)
+        lines = [f"[simulated] {guest.spec.hostname} line {n}\n" for n in range(1, 40)]
+        return "".join([*lines, f"{guest.spec.hostname} login: "]).encode()[-max_bytes:]
+
+    async def console(self, server_id: str) -> ConsoleEndpoint:
+        raise errors.Unsupported("A simulated guest has no console.", capability="serial_console")
+
+    async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
+        self._get(server_id)
+        return ExecResult(exit_code=0, stdout=b"", stderr=b"[simulated]\n")
+
+    async def close(self) -> None:
+        return
+
+    async def crash(self, server_id: str) -> None:
+        """What a guest does by itself: for tests."""
+        self._set(self._get(server_id), PowerState.CRASHED, GuestEventKind.CRASHED)
+
+    async def power_off(self, server_id: str) -> None:
+        """What a user inside does: for tests."""
+        self._set(self._get(server_id), PowerState.SHUTDOWN, GuestEventKind.STOPPED)
+
+    def _path(self, server_id: str) -> Path:
+        return self._dir / f"{server_id}.json"
+
+    def _find(self, server_id: str) -> _Guest | None:
+        try:
+            return msgspec.json.decode(self._path(server_id).read_bytes(), type=_Guest)
+        except FileNotFoundError:
+            return None
+
+    def _get(self, server_id: str) -> _Guest:
+        guest = self._find(server_id)
+        if guest is None:
+            raise errors.Missing(f"Node {self._node} has no guest {server_id}.")
+        return guest
+
+    def _write(self, guest: _Guest) -> None:
+        path = self._path(guest.spec.server_id)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(guest))
+        fresh.replace(path)
+
+    def _set(self, guest: _Guest, power: PowerState, kind: GuestEventKind) -> None:
+        if power is PowerState.RUNNING and kind in (GuestEventKind.STARTED, GuestEventKind.REBOOTED):
+            guest.started_at = time.time()
+        guest.power = power
+        self._write(guest)
+        self._events.put_nowait(GuestEvent(server_id=guest.spec.server_id, kind=kind, at=time.time()))
