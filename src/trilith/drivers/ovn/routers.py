@@ -1,0 +1,188 @@
+"""A router: logical router, its ports on both sides, gateway chassis, routes and NAT."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from uuid import UUID
+
+from trilith.drivers.ovn import rows
+from trilith.drivers.ovn.networks import PORT, SWITCH, ra_configs
+from trilith.drivers.ovn.plan import Plan
+from trilith.drivers.ovn.rows import Value
+from trilith.model.topology import RouterGatewaySpec, RouterInterfaceSpec, RouterSpec
+
+ROUTER = "Logical_Router"
+#: Highest priority of a gateway chassis (ovn-nb(5): up to 32767; a handful of standbys is what fails over in time).
+_GATEWAYS = 5
+
+
+def ensure_router(plan: Plan, spec: RouterSpec) -> None:
+    row = rows.row_id(spec.id)
+    if plan.newer(ROUTER, row, spec.revision, f"Router {spec.id}"):
+        return
+    before = _recorded(plan, row)
+    ends: Sequence[RouterInterfaceSpec | RouterGatewaySpec] = [
+        *spec.interfaces,
+        *([spec.gateway] if spec.gateway else []),
+    ]
+    ports = [_connect(plan, spec, end) for end in ends]
+    wanted = {(end.port_id, end.network_id) for end in ends}
+    for port_id, network_id in sorted(before - wanted):
+        plan.take_from(SWITCH, rows.row_id(network_id), "ports", rows.row_id(port_id))
+    plan.put(
+        ROUTER,
+        row,
+        {
+            "name": spec.id,
+            "enabled": [spec.admin_up],
+            "ports": ports,
+            "static_routes": list(dict.fromkeys(_routes(plan, spec))),
+            "nat": list(dict.fromkeys(_nats(plan, spec))),
+            # routers learn neighbours when they need them; with many routers on one net the default floods
+            "options": {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"},
+            "external_ids": rows.marks(
+                plan.cloud,
+                "router",
+                spec.id,
+                spec.revision,
+                name=spec.name,
+                interfaces=",".join(f"{port}={network}" for port, network in sorted(wanted)),
+            ),
+        },
+    )
+
+
+def remove_router(plan: Plan, router_id: str) -> None:
+    row = rows.row_id(router_id)
+    found = plan.ours(ROUTER, row, f"Router {router_id}")
+    if found is None:
+        return
+    plan.guard(ROUTER, row, found)
+    for port_id, network_id in sorted(_recorded(plan, row)):
+        plan.take_from(SWITCH, rows.row_id(network_id), "ports", rows.row_id(port_id))
+    plan.drop_root(ROUTER, row)
+
+
+def _recorded(plan: Plan, row: UUID) -> set[tuple[str, str]]:
+    listed = rows.external_ids(plan.get(ROUTER, row) or {}).get("trilith:interfaces", "")
+    pairs = (part.partition("=") for part in listed.split(",") if part)
+    return {(port, network) for port, _, network in pairs}
+
+
+def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGatewaySpec) -> UUID:
+    """Both sides of one router interface; the row of the router's side."""
+    switch, network = plan.switch(end.network_id)
+    row = rows.row_id(end.port_id)
+    gateway = isinstance(end, RouterGatewaySpec)
+    options = {"router-port": rows.router_port_name(end.port_id)}
+    if gateway:
+        options["nat-addresses"] = "router"  # the chassis announces its addresses when it takes over
+    plan.put(
+        PORT,
+        row,
+        {
+            "name": end.port_id,
+            "type": "router",
+            "addresses": ["router"],
+            "options": options,
+            "external_ids": rows.marks(plan.cloud, "router-port", end.port_id, network=end.network_id, router=spec.id),
+        },
+    )
+    plan.add_to(SWITCH, switch, "ports", row)
+    columns: dict[str, Value] = {
+        "name": rows.router_port_name(end.port_id),
+        "mac": end.mac,
+        "networks": list(end.cidrs),
+        "enabled": [spec.admin_up],
+        "gateway_chassis": _gateways(plan, end.port_id) if gateway else [],
+        "ipv6_ra_configs": {} if gateway else ra_configs(rows.external_ids(network)),
+        "external_ids": rows.marks(plan.cloud, "router-port", end.port_id, network=end.network_id, router=spec.id),
+    }
+    plan.put("Logical_Router_Port", row, columns)
+    return row
+
+
+def _gateways(plan: Plan, port_id: str) -> list[UUID]:
+    """Standbys in an order of each router's own, so that many routers spread over the gateway nodes."""
+
+    def weight(chassis: str) -> bytes:
+        return hashlib.sha256(f"{port_id}|{chassis}".encode()).digest()
+
+    chosen = sorted(plan.gateway_chassis, key=weight)[:_GATEWAYS]
+    name = rows.router_port_name(port_id)
+    made = []
+    for rank, chassis in enumerate(chosen):
+        row = rows.row_id(port_id, f"gateway-{chassis}")
+        ids = rows.marks(plan.cloud, "gateway-chassis", port_id)
+        columns: dict[str, Value] = {
+            "name": f"{name}_{chassis}",
+            "chassis_name": chassis,
+            "priority": _GATEWAYS - rank,
+            "external_ids": ids,
+        }
+        plan.put("Gateway_Chassis", row, columns)
+        made.append(row)
+    return made
+
+
+def _routes(plan: Plan, spec: RouterSpec) -> list[UUID]:
+    made = []
+    if spec.gateway is not None:
+        out = rows.router_port_name(spec.gateway.port_id)
+        for hop in spec.gateway.next_hops:
+            everything = "::/0" if ipaddress.ip_address(hop).version == 6 else "0.0.0.0/0"
+            made.append(_route(plan, spec.id, everything, hop, out))
+    made += [_route(plan, spec.id, destination, hop, "") for destination, hop in spec.routes]
+    return made
+
+
+def _route(plan: Plan, router_id: str, destination: str, hop: str, out: str) -> UUID:
+    columns: dict[str, Value] = {"ip_prefix": destination, "nexthop": hop, "output_port": [out] if out else []}
+    row = rows.content_id(router_id, "route", destination, hop, out)
+    return plan.once("Logical_Router_Static_Route", row, columns)
+
+
+def _nats(plan: Plan, spec: RouterSpec) -> list[UUID]:
+    made = []
+    gateway = spec.gateway
+    if gateway is not None and gateway.snat and gateway.snat_address:
+        made += [_nat(plan, spec.id, "snat", gateway.snat_address, cidr) for cidr in gateway.snat_cidrs]
+    for nat in spec.nats:
+        distributed = bool(nat.port_id and nat.mac)
+        made.append(
+            _nat(
+                plan,
+                spec.id,
+                "dnat_and_snat",
+                nat.external_ip,
+                nat.internal_ip,
+                port=nat.port_id if distributed else "",
+                mac=nat.mac if distributed else "",
+                floating_ip=nat.floating_ip_id,
+            )
+        )
+    return made
+
+
+def _nat(
+    plan: Plan,
+    router_id: str,
+    kind: str,
+    outside: str,
+    inside: str,
+    *,
+    port: str = "",
+    mac: str = "",
+    floating_ip: str = "",
+) -> UUID:
+    columns: dict[str, Value] = {
+        "type": kind,
+        "external_ip": outside,
+        "logical_ip": inside,
+        "logical_port": [port] if port else [],
+        "external_mac": [mac] if mac else [],
+        "external_ids": rows.marks(plan.cloud, "nat", floating_ip or router_id),
+    }
+    return plan.once("NAT", rows.content_id(router_id, kind, outside, inside, port, mac, floating_ip), columns)
