@@ -1,0 +1,68 @@
+"""<os>: how the guest boots. https://libvirt.org/formatdomain.html#operating-system-booting"""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from trilith.drivers.libvirt.xml import child
+from trilith.model.guest import GuestSpec
+
+#: QEMU's own small firmware: loads an ELF with a PVH note and nothing else, in no time (package qemu-system-data)
+QBOOT = "/usr/share/qemu/qboot.rom"
+
+
+def _type(root: Element, machine: str, kind: str) -> None:
+    attributes = {"arch": "x86_64"}
+    if machine:
+        attributes["machine"] = machine
+    child(root, "type", kind, **attributes)
+
+
+def direct_kernel(root: Element, spec: GuestSpec, *, default_cmdline: str) -> None:
+    """Append <kernel>, <initrd> and <cmdline>."""
+    child(root, "kernel", spec.image.kernel)
+    if spec.image.initrd:
+        child(root, "initrd", spec.image.initrd)
+    child(root, "cmdline", spec.image.cmdline or default_cmdline)
+
+
+def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool) -> Element:
+    """A guest with a disk: direct kernel boot where the image names a kernel, else BIOS or UEFI."""
+    uefi = spec.identity.firmware == "uefi"
+    root = Element("os", {"firmware": "efi"} if uefi else {})
+    _type(root, machine, "hvm")
+    if uefi:
+        firmware = child(root, "firmware")
+        # libvirt picks the build of the firmware by its features: without the two lines it may pick either
+        child(firmware, "feature", enabled="yes" if secure_boot else "no", name="secure-boot")
+        child(firmware, "feature", enabled="yes" if secure_boot else "no", name="enrolled-keys")
+    if spec.image.kernel:
+        direct_kernel(root, spec, default_cmdline="root=/dev/vda console=ttyS0")
+    else:
+        child(root, "boot", dev="hd")
+    child(root, "smbios", mode="sysinfo")
+    return root
+
+
+def os_bare(spec: GuestSpec, machine: str, *, elf: bool) -> Element:
+    """A guest without firmware: its ROM in the firmware's place, or qboot and an ELF with a PVH note."""
+    root = Element("os")
+    _type(root, machine, "hvm")
+    child(root, "loader", QBOOT if elf else spec.image.path, readonly="yes", type="rom")
+    if elf:
+        child(root, "kernel", spec.image.path)
+        if spec.image.cmdline:
+            child(root, "cmdline", spec.image.cmdline)
+    return root
+
+
+def os_xen(spec: GuestSpec, machine: str, kind: str) -> Element:
+    """PV, PVH and HVM differ by machine and type; libvirt's libxl driver finds hvmloader itself."""
+    root = Element("os")
+    _type(root, machine, kind)
+    if spec.image.kernel:
+        default = "root=/dev/xvda console=hvc0" if kind != "hvm" else "root=/dev/xvda console=ttyS0"
+        direct_kernel(root, spec, default_cmdline=default)
+    elif kind == "hvm":
+        child(root, "boot", dev="hd")
+    return root
