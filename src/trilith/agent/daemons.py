@@ -34,7 +34,7 @@ class NodeNetwork:
 
     central: run the northbound and southbound databases and northd here; `listen` are further remotes of theirs
     ("ptcp:6642:10.0.0.1"). southbound: where the controller connects, "" for the central ones here.
-    datapath: system | netdev, "" to find out. external_address: the host's own on the external bridge, "" for no bridge.
+    datapath: system | netdev, "" to find out. external_address: the host's own on the external bridge, "" for none.
     host_switch: use the host's running Open vSwitch instead of one of our own.
     """
 

@@ -64,8 +64,7 @@ async def ensure_metadata_namespace(
         # the userspace datapath passes frames on as they are: checksums must be whole
         await run(["ethtool", "-K", INNER, "tx", "off"], netns=name)
     lines = ["link set lo up", *(f"address del {a} dev {INNER}" for a in await _addresses(name) if a not in wanted)]
-    for address in sorted(wanted):
-        lines.append(f"address replace {address} dev {INNER}" + (" nodad" if ":" in address else ""))
+    lines += [f"address replace {a} dev {INNER}" + (" nodad" if ":" in a else "") for a in sorted(wanted)]
     lines.append(f"link set {INNER} up")
     await run(["ip", "-batch", "-"], netns=name, stdin="\n".join(lines) + "\n")
     await run(["ip", "link", "set", outer, "up"], netns=netns)
