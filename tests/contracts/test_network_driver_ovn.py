@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -21,10 +22,11 @@ from trilith.drivers.ovn.metadata_ns import (
     listen_in_namespace,
     remove_metadata_namespace,
 )
-from trilith.drivers.ovn.northbound import connect
+from trilith.drivers.ovn.northbound import OvnNorthbound, connect
 from trilith.drivers.ovn.tools import run
 from trilith.errors import Backend, Conflict, Deadline, Missing
 from trilith.model.topology import (
+    Binding,
     Ensure,
     NatSpec,
     NetworkSpec,
@@ -77,7 +79,9 @@ def topology() -> Topology:
         name="private",
         mtu=MTU,
         subnets=(
-            SubnetSpec(id=subnet, cidr="10.10.0.0/24", gateway="10.10.0.1", dns=("172.24.4.1",), metadata_ip="10.10.0.2"),
+            SubnetSpec(
+                id=subnet, cidr="10.10.0.0/24", gateway="10.10.0.1", dns=("172.24.4.1",), metadata_ip="10.10.0.2"
+            ),
         ),
         names=(("web", ("10.10.0.11",)), ("db.example.org", ("10.10.0.12",))),
         metadata_port_id=new(),
@@ -115,9 +119,7 @@ def topology() -> Topology:
         revision=1,
         name="r",
         interfaces=(
-            RouterInterfaceSpec(
-                port_id=new(), network_id=network.id, mac="fa:16:3e:00:01:01", cidrs=("10.10.0.1/24",)
-            ),
+            RouterInterfaceSpec(port_id=new(), network_id=network.id, mac="fa:16:3e:00:01:01", cidrs=("10.10.0.1/24",)),
         ),
         gateway=RouterGatewaySpec(
             port_id=new(),
@@ -207,7 +209,7 @@ async def test_metadata_namespace_answers_the_guest(node: Node) -> None:
     assert await ensure() == name
     assert await list_metadata_namespaces(node.switch) == [made.network.id]
     async with await answer(name, "169.254.169.254", 80), await answer(name, "fe80::a9fe:a9fe", 80):
-            await run(["ip", "route", "add", "169.254.169.254/32", "via", "10.10.0.2"], netns=a.name)
+        await run(["ip", "route", "add", "169.254.169.254/32", "via", "10.10.0.2"], netns=a.name)
         assert await a.ping("10.10.0.2")
         assert await a.tcp("169.254.169.254", 80) == "open"
     await remove_metadata_namespace(node.switch, made.network.id, netns=node.netns)
@@ -256,23 +258,19 @@ async def test_an_older_revision_never_overwrites(node: Node) -> None:
     # two writers at once: whatever the order, the newest stays
     async with _second(node) as other:
         batches = [
-            (node.driver if n % 2 else other).apply([Ensure(noun=replace(made.a, revision=n))])
-            for n in range(8, 28)
+            (node.driver if n % 2 else other).apply([Ensure(noun=replace(made.a, revision=n))]) for n in range(8, 28)
         ]
         await asyncio.gather(*reversed(batches))
     assert {o.id: o.revision for o in await node.driver.owned()}[made.a.id] == 27
 
 
-class _second:
-    def __init__(self, node: Node, cloud_id: str = "test") -> None:
-        self._node, self._cloud = node, cloud_id
-
-    async def __aenter__(self):  # type: ignore[no-untyped-def]
-        self._driver = await connect(self._node.network.nb, self._node.network.sb, cloud_id=self._cloud)
-        return self._driver
-
-    async def __aexit__(self, *args: object) -> None:
-        await self._driver.close()
+@contextlib.asynccontextmanager
+async def _second(node: Node, cloud_id: str = "test") -> AsyncIterator[OvnNorthbound]:
+    driver = await connect(node.network.nb, node.network.sb, cloud_id=cloud_id)
+    try:
+        yield driver
+    finally:
+        await driver.close()
 
 
 async def test_removing_leaves_nothing(node: Node) -> None:
@@ -348,7 +346,7 @@ async def test_bindings_follow_the_port(node: Node) -> None:
     assert (await node.driver.chassis())[0].physical_networks == ("external",)
 
 
-async def _take(source, count):  # type: ignore[no-untyped-def]
+async def _take(source: AsyncIterator[Binding], count: int) -> AsyncIterator[Binding]:
     for _ in range(count):
         yield await anext(source)
 
