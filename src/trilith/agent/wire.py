@@ -78,7 +78,7 @@ class Report(msgspec.Struct, tag=True, frozen=True):
 Message = Hello | Request | Cancel | Result | Failure | Progress | Event | Report
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def encode(message: Message) -> bytes:

@@ -1,0 +1,169 @@
+"""The agent: runs on every node, executes what the controller asks over one stream, reports facts and events.
+
+It holds no database. Without a controller it goes on: guests run, daemons are supervised, metadata is answered, and
+the stream is opened again as soon as somebody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+
+from trilith import errors
+from trilith.agent import calls, wire
+from trilith.agent.guests import Guests
+from trilith.model.guest import HostFacts
+
+log = structlog.get_logger("agent")
+
+#: seconds between attempts to reach a controller that is away
+_RETRY = 0.2
+_RETRY_MOST = 5.0
+
+
+class Agent:
+    """guests: this node's; node: its name; report_seconds: between full reports of facts."""
+
+    def __init__(
+        self, guests: Guests, *, node: str, cloud_id: str, report_seconds: float = 30.0, simulated: bool = False
+    ) -> None:
+        self.guests = guests
+        self.node = node
+        self.cloud_id = cloud_id
+        self._simulated = simulated
+        self._report_seconds = report_seconds
+        self._epochs: dict[str, int] = {}
+        self._facts: HostFacts | None = None
+        self._requests: dict[int, asyncio.Task[None]] = {}
+
+    async def prepare(self) -> HostFacts:
+        """Adopt what an earlier run left, and find out what this host can do."""
+        await self.guests.load()
+        self._facts = await self._probe()
+        return self._facts
+
+    async def run(self, socket: Path) -> None:
+        """Serve the controller behind the unix socket until cancelled."""
+        pause = _RETRY
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(socket)
+            except OSError:
+                await asyncio.sleep(pause)  # nobody listens, and nothing announces when somebody does
+                pause = min(_RETRY_MOST, pause * 2)
+                continue
+            pause = _RETRY
+            try:
+                await self._session(reader, writer)
+            except (ConnectionError, errors.Backend) as err:
+                log.warning("the stream to the controller broke", node=self.node, error=str(err))
+            finally:
+                writer.close()
+
+    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        facts = self._facts or await self.prepare()
+        out: asyncio.Queue[wire.Message] = asyncio.Queue()
+        out.put_nowait(wire.Hello(node=self.node, cloud_id=self.cloud_id, facts=facts, simulated=self._simulated))
+        out.put_nowait(wire.Report(guests=await self.guests.facts()))
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(_send(out, writer), name="agent-send"),
+                group.create_task(self._report(out), name="agent-report"),
+                *(group.create_task(self._events(d, out), name="agent-events") for d in self.guests.computes.values()),
+            ]
+            while (message := await wire.receive(reader)) is not None:
+                self._take(message, out)
+            for task in [*background, *self._requests.values()]:
+                task.cancel()
+        await asyncio.gather(*self._requests.values(), return_exceptions=True)
+        self._requests.clear()
+
+    def _take(self, message: wire.Message, out: asyncio.Queue[wire.Message]) -> None:
+        match message:
+            case wire.Request():
+                task = asyncio.create_task(self._answer(message, out), name=f"agent-{message.call}")
+                self._requests[message.id] = task
+                task.add_done_callback(lambda _t, id=message.id: self._requests.pop(id, None))  # type: ignore[misc]
+            case wire.Cancel(id=id):
+                if id in self._requests:
+                    self._requests[id].cancel()
+            case _:
+                raise errors.Backend(f"The controller sent {type(message).__name__}, which controllers do not send.")
+
+    async def _answer(self, request: wire.Request, out: asyncio.Queue[wire.Message]) -> None:
+        def progress(percent: int, note: str) -> None:
+            out.put_nowait(wire.Progress(request.id, percent, note))
+
+        try:
+            self._check_epoch(request)
+            async with asyncio.timeout(request.timeout):
+                value = await calls.run(self, request.call, request.args, progress)
+            out.put_nowait(wire.Result(request.id, value))
+        except TimeoutError:
+            text = f"{request.call} did not end within {request.timeout:.0f} s."
+            out.put_nowait(wire.Failure(request.id, "deadline", text))
+        except errors.TrilithError as err:
+            out.put_nowait(wire.Failure(request.id, err.code, err.message, err.hint))
+        except Exception as err:
+            log.exception("bug in a node call", call=request.call)
+            out.put_nowait(wire.Failure(request.id, "bug", f"{type(err).__name__}: {err}"))
+
+    def _check_epoch(self, request: wire.Request) -> None:
+        """A controller that lost its claim must not act any more. Raises Conflict."""
+        if not request.resource or not request.epoch:
+            return
+        seen = self._epochs.get(request.resource, 0)
+        if request.epoch < seen:
+            raise errors.Conflict(f"Claim {request.epoch} of {request.resource} is older than {seen}.")
+        self._epochs[request.resource] = request.epoch
+
+    async def _report(self, out: asyncio.Queue[wire.Message]) -> None:
+        while True:
+            await asyncio.sleep(self._report_seconds)
+            try:
+                out.put_nowait(wire.Report(guests=await self.guests.facts()))
+            except errors.TrilithError as err:
+                log.warning("facts could not be read", node=self.node, error=str(err))
+
+    async def _events(self, driver: object, out: asyncio.Queue[wire.Message]) -> None:
+        async for event in driver.events():  # type: ignore[attr-defined]
+            out.put_nowait(wire.Event(event))
+
+    async def _probe(self) -> HostFacts:
+        """The facts of all drivers as one. Raises Backend when no driver works here."""
+        found: list[HostFacts] = []
+        problems: list[str] = []
+        for pillar, driver in list(self.guests.computes.items()):
+            try:
+                found.append(await driver.probe())
+            except errors.TrilithError as err:
+                problems.append(f"{pillar}: {err}")
+                del self.guests.computes[pillar]
+        if not found:
+            raise errors.Backend(f"No pillar works on this host: {'; '.join(problems)}", hint="Run `trilith doctor`.")
+        first = found[0]
+        free = await self.guests.storage.free_mib()
+        inventories = {
+            name: max(f.inventories.get(name, 0) for f in found) for name in ("VCPU", "MEMORY_MB", "DISK_GB")
+        }
+        inventories["DISK_GB"] = inventories["DISK_GB"] or free // 1024
+        return HostFacts(
+            hostname=self.node,
+            pillars=tuple(p for f in found for p in f.pillars),
+            inventories=inventories,
+            traits=tuple(dict.fromkeys(t for f in found for t in f.traits)),
+            hypervisor_type=first.hypervisor_type,
+            hypervisor_version=first.hypervisor_version,
+            cpu_info=first.cpu_info,
+            warnings=tuple(dict.fromkeys([*(w for f in found for w in f.warnings), *problems])),
+        )
+
+
+async def _send(out: asyncio.Queue[wire.Message], writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(wire.encode(await out.get()))
+            await writer.drain()
