@@ -6,7 +6,6 @@ in its own tree, an empty v2 tree beside) counts as v1.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -131,12 +130,17 @@ class Layout:
             time.sleep(0.002)
 
     def remove(self, *groups: str) -> None:
-        """Remove what a container left (groups it made inside its own, too). Blocks: for a thread."""
+        """Remove what a container left (groups it made inside its own, too). Blocks: for a thread.
+        Raises Backend for a group that still has processes."""
         for tree in self.every:
             for group in groups:
                 for path, _, _ in os.walk(tree / group, topdown=False):
-                    with contextlib.suppress(FileNotFoundError):
+                    try:
                         os.rmdir(path)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as exc:
+                        raise Backend(f"The control group {path} cannot be removed: {exc.strerror}.") from exc
 
 
 def detect(root: Path = _ROOT) -> Layout:

@@ -105,8 +105,6 @@ def check(spec: GuestSpec) -> None:
             raise Invalid(f"{field} has characters that cannot stand in a container's configuration.", field=field)
     if "/" in spec.server_id or ":" in spec.image.path:
         raise Invalid("server_id or image path is malformed.", field="server_id")
-    if spec.config_drive and _PLAIN.fullmatch(spec.config_drive) is None:
-        raise Invalid("The config drive's path has blanks.", field="config_drive")
     if spec.disk_gib and spec.image.size_mib > spec.disk_gib * 1024:
         raise Invalid(
             f"The image needs {spec.image.size_mib} MiB and the flavor's disk is {spec.disk_gib} GiB.",
@@ -165,7 +163,7 @@ def render(spec: GuestSpec, host: HostConfig, paths: state.Paths, init: Init) ->
     ]
     lines += [f"lxc.mount.entry = {host.lxcfs_dir}/{file} {file} none bind,optional 0 0" for file in host.lxcfs]
     if spec.config_drive:
-        lines.append(f"lxc.mount.entry = {spec.config_drive} config-drive none bind,ro,create=dir 0 0")
+        lines.append(f"lxc.mount.entry = {home}/drive config-drive none bind,ro,create=dir 0 0")
     lines += [
         f"lxc.cgroup.dir.container = {group(name)}",
         f"lxc.cgroup.dir.monitor = {group(name)}-monitor",

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import pty
 import select
+import struct
+import termios
 import tty
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,15 +67,18 @@ class Consoles:
         self._busy.add(server_id)
         ours, theirs = pty.openpty()
         try:
-            tty.setraw(theirs)
             os.set_blocking(ours, False)
             process = await asyncio.create_subprocess_exec(
                 *argv, stdin=theirs, stdout=theirs, stderr=theirs, env=tool.clean_env(), start_new_session=True
             )
-            os.close(theirs)
-            theirs = -1
             try:
-                await _copy(ours, reader, writer, process)
+                words = await _attached(ours, process)
+                if process.returncode is None:
+                    tty.setraw(theirs)
+                    await _copy(ours, reader, writer, process)
+                else:
+                    writer.write(words)
+                    await writer.drain()
             finally:
                 if process.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
@@ -81,8 +87,7 @@ class Consoles:
         finally:
             self._busy.discard(server_id)
             os.close(ours)
-            if theirs >= 0:
-                os.close(theirs)
+            os.close(theirs)
 
     async def drop(self, server_id: str) -> None:
         server = self._servers.pop(server_id, None)
@@ -96,6 +101,37 @@ class Consoles:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _attached(master: int, process: asyncio.subprocess.Process) -> bytes:
+    """Return when lxc-console has attached, or has ended, with what it said. It throws away what was typed before it
+    set its terminal (TCSETSF), and that flush is what packet mode tells (ioctl_tty(2), TIOCPKT)."""
+    fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 1))
+    loop = asyncio.get_running_loop()
+    flushed = asyncio.Event()
+    words = bytearray()
+
+    def read() -> None:
+        try:
+            data = os.read(master, 65536)
+        except BlockingIOError:
+            return
+        if data[:1] == b"\0":
+            words.extend(data[1:])
+        elif data and data[0] & termios.TIOCPKT_FLUSHREAD:
+            flushed.set()
+
+    loop.add_reader(master, read)
+    tasks = [asyncio.create_task(flushed.wait()), asyncio.create_task(process.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(master)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 0))
+    return bytes(words)
 
 
 async def _copy(

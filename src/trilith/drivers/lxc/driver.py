@@ -315,7 +315,7 @@ class LxcDriver:
     def _directories(self, server_id: str) -> None:
         home = self._paths.home(server_id)
         home.mkdir(mode=0o711, exist_ok=True)
-        for name in ("lower", "layer", "rootfs"):
+        for name in ("lower", "layer", "drive", "rootfs"):
             (home / name).mkdir(mode=0o755, exist_ok=True)
 
     async def _write(self, spec: GuestSpec) -> None:
@@ -358,14 +358,20 @@ class LxcDriver:
             self._paths.of_run(spec.server_id, "nics").unlink(missing_ok=True)
 
         await asyncio.to_thread(prepare)
-        root = mounts.Root(spec.image.path, str(self._pool.layer(spec.server_id)), str(home), spec.identity.id_base)
+        root = mounts.Root(
+            image=spec.image.path,
+            layer=str(self._pool.layer(spec.server_id)),
+            base=str(home),
+            id_base=spec.identity.id_base,
+            drive=spec.config_drive,
+        )
         monitor = str(self._paths.of_run(spec.server_id, "monitor"))
         argv = [*self._lxc("lxc-start", spec.server_id), "--daemon", "--pidfile", monitor]
         env = {"PATH": str(self._paths.bin), "LANG": "C.UTF-8", "HOME": "/root"}
         ended = await mounts.start_in(root, argv, env, timeout=_START_SECONDS)
         if ended.exit_code != 0:
             words = await asyncio.to_thread(_log_words, home / "lxc.log")
-            await asyncio.to_thread(here.cgroups.remove, *_groups(spec.server_id))
+            await self._kill(spec.server_id)
             raise Backend(f"The container did not start: {words or ended.stderr.strip()[-1000:]}")
 
     async def _stop(self, guest: state.Guest, *, timeout: float) -> None:
@@ -435,7 +441,7 @@ class LxcDriver:
             path.unlink(missing_ok=True)
         if home.exists():
             (home / "guest.json").unlink(missing_ok=True)
-            for name in ("lower", "layer", "rootfs", "frozen"):
+            for name in ("lower", "layer", "drive", "rootfs", "frozen"):
                 with contextlib.suppress(FileNotFoundError):
                     (home / name).rmdir()  # empty mount points: never a tree, whatever may be mounted
             shutil.rmtree(home)

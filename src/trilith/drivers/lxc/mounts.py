@@ -44,12 +44,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @dataclass(frozen=True, slots=True)
 class Root:
     """Where one server's root file system comes from. image: shared directory; layer: holds up/ and work/;
-    base: a directory of ours with the empty mount points lower/, layer/ and rootfs/."""
+    base: a directory of ours with the empty mount points lower/, layer/, drive/ and rootfs/; drive: the config
+    drive's directory or "". It comes idmapped too, so that its files can stay closed to everybody but root."""
 
     image: str
     layer: str
     base: str
     id_base: int
+    drive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ def _mount_root(root: Root) -> None:
     try:
         _clone_idmapped(root.image, userns, f"{root.base}/lower")
         _clone_idmapped(root.layer, userns, f"{root.base}/layer")
+        if root.drive:
+            _clone_idmapped(root.drive, userns, f"{root.base}/drive")
     finally:
         os.close(userns)
     options = f"lowerdir={root.base}/lower,upperdir={root.base}/layer/up,workdir={root.base}/layer/work"
