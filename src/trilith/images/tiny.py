@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from pathlib import Path
 
@@ -18,6 +17,7 @@ PACKAGES = (
     "busybox-static",
     "dropbear-bin",
     "openssh-sftp-server",
+    "bash",
     "sudo",
     "util-linux",
     "e2fsprogs",
@@ -31,6 +31,8 @@ PROGRAMS = {
     "dropbear": ("usr/sbin/dropbear",),
     "dropbearkey": ("usr/bin/dropbearkey",),
     "dbclient": ("usr/bin/dbclient",),
+    # busybox's shell prefers its own ping and nc to those in PATH; ours below ask for it by name
+    "bash": ("bin/bash", "usr/bin/bash"),
     "sudo": ("usr/bin/sudo",),
     "lsblk": ("bin/lsblk", "usr/bin/lsblk"),
     "blkid": ("sbin/blkid", "usr/sbin/blkid"),
@@ -42,7 +44,7 @@ PROGRAMS = {
     "nc.openbsd": ("bin/nc.openbsd", "usr/bin/nc.openbsd"),
 }
 LINKS = {"mkfs.ext2": "mke2fs", "mkfs.ext3": "mke2fs", "mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck",
-         "ping6": "ping", "ssh": "dbclient", "mkfs.vfat": "busybox"}  # fmt: skip
+         "ping6": "ping", "ssh": "dbclient", "sh": "bash", "mkfs.vfat": "busybox"}  # fmt: skip
 SUDO = ("libsudo_util.so.0", "sudoers.so", "sudo_noexec.so")
 PAM = ("pam_permit.so", "pam_deny.so")
 GUEST = Path(__file__).parent / "guest"
@@ -80,7 +82,7 @@ async def _libraries(root: Path, programs: list[Path]) -> dict[str, Path]:
         if "not found" in out:
             raise Backend(f"{program.name} lacks a library: {out.strip()}")
         for name, where in re.findall(r"^\s*(\S+) => (\S+) \(0x", out, re.MULTILINE):
-            found[Path(name).name] = Path(os.path.realpath(where))
+            found[Path(name).name] = Path(where).resolve()  # noqa: ASYNC240
     return found
 
 
@@ -114,6 +116,13 @@ async def _programs(tree: Tree, root: Path) -> None:
     for name, path in (await _libraries(root, linked)).items():
         tree.file(f"usr/lib/{MULTIARCH}/{name}", path, 0o755)
     tree.link("usr/lib64/ld-linux-x86-64.so.2", f"../lib/{MULTIARCH}/ld-linux-x86-64.so.2")
+    # terminals that consoles and ssh clients say they are
+    for term in ("linux", "vt100", "vt220", "xterm", "xterm-256color", "screen"):
+        found = next(
+            (p for top in ("lib", "usr/share") if (p := root / top / "terminfo" / term[0] / term).exists()), None
+        )
+        if found is not None:
+            tree.file(f"usr/share/terminfo/{term[0]}/{term}", found.resolve())
     tree.file("etc/mke2fs.conf", _find(root, ("etc/mke2fs.conf",)))
 
 
@@ -126,13 +135,13 @@ def _configuration(tree: Tree) -> None:
     for path, target in (("bin", "usr/bin"), ("sbin", "usr/bin"), ("usr/sbin", "bin"), ("lib", "usr/lib"),
                          ("lib64", "usr/lib64"), ("var/run", "../run"), ("etc/mtab", "/proc/self/mounts")):  # fmt: skip
         tree.link(path, target)
-    tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
-                            "tiny:x:1000:1000:tiny:/home/tiny:/bin/sh\n")  # fmt: skip
+    tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+                            "tiny:x:1000:1000:tiny:/home/tiny:/bin/bash\n")  # fmt: skip
     tree.file("etc/group", "root:x:0:\ntty:x:5:\ndisk:x:6:\nsudo:x:27:tiny\nnogroup:x:65534:\ntiny:x:1000:\n")
     tree.file(
         "etc/shadow", "root:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\ntiny:*:19700:0:99999:7:::\n", 0o640
     )
-    tree.file("etc/shells", "/bin/sh\n/bin/ash\n")
+    tree.file("etc/shells", "/bin/sh\n/bin/bash\n/bin/ash\n")
     tree.file("etc/hostname", "tiny\n")
     tree.file("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n")
     tree.file("etc/resolv.conf", "")
@@ -198,7 +207,8 @@ async def build_tree(work: Path, *, codename: str, mirror: str, progress: Progre
     wanted = [
         name
         for name in await packages.closure(PACKAGES)
-        if name in PACKAGES or (name.startswith("lib") and not name.endswith("-perl") and "perl" not in name)
+        if name in (*PACKAGES, "ncurses-base")
+        or (name.startswith("lib") and not name.endswith("-perl") and "perl" not in name)
     ]
     kernel = ""
     extra: list[str] = []

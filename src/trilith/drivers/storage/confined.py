@@ -104,8 +104,8 @@ async def confined(
     Raises Backend when the confinement cannot be made, Deadline.
     """
     spec: dict[str, Any] = {
-        "inputs": {name: os.path.realpath(path) for name, path in inputs.items()},
-        "output": os.path.realpath(output),
+        "inputs": {name: os.path.abspath(path) for name, path in inputs.items()},
+        "output": os.path.abspath(output),
         "memory_bytes": bounds.memory_bytes,
         "cpu_seconds": bounds.cpu_seconds,
         "file_bytes": bounds.file_bytes,

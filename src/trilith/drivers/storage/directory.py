@@ -39,6 +39,8 @@ class DirStorage:
     """See `StorageDriver`. state: a folder of this driver's own. qemu_group: the group that QEMU runs in, or ""."""
 
     def __init__(self, state: Path, *, qemu_group: str = "", limits: Limits | None = None) -> None:
+        # qcow2 headers and mounts want paths that hold from anywhere
+        state = Path(os.path.abspath(state))
         self._state = state
         self._disks = state / "disks"
         self._limits = limits or Limits()

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # first-boot.sh local|network: take this server's identity from the config drive, or from the metadata service.
 # Exit 0 when a source answered. Host name, keys and password are set when the instance id is a new one.
 . /usr/lib/tiny/lib.sh
@@ -19,7 +19,7 @@ config_drive() {
 
 fetch() {
     case $source in
-        http*) curl -gsf -m 10 -o "$2" "$source/$1" ;;
+        http*) curl -gsf --connect-timeout 2 -m 10 -o "$2" "$source/$1" ;;
         *) [ -r "$source/$1" ] && cp "$source/$1" "$2" ;;
     esac
 }
@@ -33,12 +33,15 @@ else
     # The route to the service comes with the DHCP lease; a server without a network must not wait for ever.
     tries=60
     until answers "$service"; do
-        for link in $(ls /sys/class/net | grep -v '^lo$'); do
-            answers "$service6%25$link]" && break 2
-        done
+        # without an IPv4 address after some seconds, this may be a network of IPv6 alone
+        if [ "$tries" -lt 55 ] && ! ip route get 169.254.169.254 >/dev/null 2>&1; then
+            for link in $(ls /sys/class/net | grep -v '^lo$'); do
+                answers "$service6%25$link]" && break 2
+            done
+        fi
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || { say "no config drive, and $service did not answer"; exit 1; }
-        sleep 1
+        if [ "$tries" -gt 50 ]; then usleep 300000; else sleep 1; fi
     done
 fi
 fetch openstack/latest/network_data.json /run/tiny/network_data.json && /usr/lib/tiny/json.sh </run/tiny/network_data.json >/run/tiny/network_data

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # A login on the console, wherever that is.
 . /usr/lib/tiny/lib.sh
 tty=console

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # Two host keys, made at the first boot. RSA is left out: it takes seconds on an emulated CPU.
 . /usr/lib/tiny/lib.sh
 umask 077

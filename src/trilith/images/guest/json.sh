@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # JSON on standard input becomes lines of path TAB value (public_keys/name, networks/0/type …). Line breaks inside
 # values become spaces.
 exec awk '

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # With -e it is busybox's nc (a persistent server is -ll there, -lk elsewhere), else OpenBSD's.
 execute= keep=
 for word; do

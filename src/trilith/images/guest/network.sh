@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # Every NIC up: DHCP, or the addresses of network_data.json where the subnet has no DHCP.
 . /usr/lib/tiny/lib.sh
 data=/run/tiny/network_data

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # Start of user space, in a container and in a VM alike. Whatever is missing is made; what the container runtime
 # has made already is left alone.
 . /usr/lib/tiny/lib.sh

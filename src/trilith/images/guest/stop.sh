@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 . /usr/lib/tiny/lib.sh
 say "going down"
 for pid in /var/run/udhcpc.*.pid; do [ -r "$pid" ] && kill "$(cat "$pid")"; done

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # Called by udhcpc with the lease in the environment (interface, ip, mask, router, staticroutes, dns, mtu …).
 . /usr/lib/tiny/lib.sh
 resolv=/run/resolv/$interface

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # User data that is a script runs once in a server's life, after the network had its chance.
 . /usr/lib/tiny/lib.sh
 script=/run/tiny/user_data
