@@ -1,4 +1,10 @@
-"""The Neutron nouns."""
+"""The Neutron nouns.
+
+`generation` of a noun that the backend holds grows whenever what the backend is to make of it changes: its own columns
+or rows of others that are part of it (a network's subnets, a router's floating IPs, a group's rules). It is the
+revision that the network driver compares; `applied_revision` is the generation that the backend has. Both stand apart
+from `revision`, which is what the API shows and what If-Match compares.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +32,7 @@ class Network(Record):
     tags: tuple[str, ...] = ()
     metadata_port_id: str = ""  # its localport
     metadata_mac: str = ""
+    generation: int = 1
     applied_revision: int = 0  # what the backend has
     error: str = ""
 
@@ -111,17 +118,22 @@ class Port(Record):
     tags: tuple[str, ...] = ()
     created_by_server: bool = False
     propagate_uplink_status: bool = True
+    generation: int = 1
     applied_revision: int = 0
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpAddress(Record):
-    """One address in use; (subnet_id, address) is unique, which is what keeps two ports from having it."""
+    """One address in use; (subnet_id, address) is unique, which is what keeps two ports from having it.
+
+    position: the address less the subnet's first, for finding gaps; -1 where it is over 2**62 (far IPv6 addresses).
+    """
 
     subnet_id: str
     address: str
     port_id: str
+    position: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +159,7 @@ class Router(Record):
     routes: tuple[HostRoute, ...] = ()
     zone_hints: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    generation: int = 1
     applied_revision: int = 0
     error: str = ""
 
@@ -178,6 +191,7 @@ class SecurityGroup(Record):
     stateful: bool = True
     default: bool = False
     tags: tuple[str, ...] = ()
+    generation: int = 1
     applied_revision: int = 0
     error: str = ""
 
@@ -207,3 +221,32 @@ class Rbac(Record):
     object_id: str
     action: str
     target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressScope(Record):
+    """Within one scope addresses do not overlap."""
+
+    name: str
+    project_id: str
+    ip_version: int = 4
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetPool(Record):
+    """Prefixes from which subnets are cut. default_quota: addresses (IPv6: /64s) a project may have, -1 for any."""
+
+    name: str
+    project_id: str
+    prefixes: tuple[str, ...]
+    ip_version: int = 4
+    min_prefixlen: int = 8
+    max_prefixlen: int = 32
+    default_prefixlen: int = 8
+    default_quota: int = -1
+    address_scope_id: str = ""
+    description: str = ""
+    shared: bool = False
+    default: bool = False
+    tags: tuple[str, ...] = ()

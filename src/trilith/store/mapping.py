@@ -134,3 +134,10 @@ def table_of(
     mapped = Mapped(cls, table, noun, tombstone, tuple(f.name for f in dataclasses.fields(cls)))
     REGISTRY[cls] = mapped
     return mapped
+
+
+def pending(cls: type[Record]) -> None:
+    """Index only the rows whose backend lags: generation <> applied_revision. Empty, nearly always."""
+    table = REGISTRY[cls].table
+    lags = table.c.generation != table.c.applied_revision
+    sa.Index(f"{table.name}_pending", table.c.seq, sqlite_where=lags, postgresql_where=lags)

@@ -8,7 +8,7 @@ from trilith.model import job as j
 from trilith.model import network as n
 from trilith.model import node as nd
 from trilith.model import server as s
-from trilith.store.mapping import table_of
+from trilith.store.mapping import pending, table_of
 
 # identity
 table_of(i.Domain, "domains", noun="domain", unique=(("name",),))
@@ -30,6 +30,23 @@ table_of(i.Region, "regions", noun="region")
 table_of(i.Endpoint, "endpoints", noun="endpoint", index=(("service_id",),))
 table_of(
     i.ApplicationCredential, "application_credentials", noun="application_credential", unique=(("user_id", "name"),)
+)
+table_of(i.AccessRule, "access_rules", unique=(("user_id", "service", "method", "path"),))
+table_of(i.Credential, "credentials", noun="credential", index=(("user_id",), ("project_id",)))
+table_of(i.Trust, "trusts", noun="trust", index=(("trustor_user_id",), ("trustee_user_id",), ("project_id",)))
+table_of(i.PolicyBlob, "policy_blobs", noun="policy")
+table_of(
+    i.RegisteredLimit,
+    "registered_limits",
+    noun="registered_limit",
+    unique=(("service_id", "region_id", "resource_name"),),
+)
+table_of(
+    i.Limit,
+    "limits",
+    noun="limit",
+    unique=(("registered_limit_id", "project_id", "domain_id"),),
+    index=(("project_id",), ("domain_id",)),
 )
 table_of(i.Revocation, "revocations", noun="revocation", index=(("audit_id",), ("expires_at",)))
 
@@ -74,7 +91,12 @@ table_of(im.BlobReference, "blob_references", unique=(("sha256", "holder_kind", 
 table_of(n.Network, "networks", noun="network", index=(("project_id",),))
 table_of(n.Subnet, "subnets", noun="subnet", index=(("network_id",), ("project_id",)))
 table_of(n.Port, "ports", noun="port", index=(("network_id",), ("device_id",), ("project_id",)))
-table_of(n.IpAddress, "ip_addresses", unique=(("subnet_id", "address"),), index=(("port_id",),))
+table_of(
+    n.IpAddress,
+    "ip_addresses",
+    unique=(("subnet_id", "address"),),
+    index=(("port_id",), ("address",), ("subnet_id", "position")),
+)
 table_of(n.MacAddress, "mac_addresses", unique=(("network_id", "mac"),), index=(("port_id",),))
 table_of(n.Router, "routers", noun="router", index=(("project_id",), ("external_network_id",)))
 table_of(
@@ -91,7 +113,11 @@ table_of(
     noun="security_group_rule",
     index=(("security_group_id",), ("remote_group_id",)),
 )
+table_of(n.AddressScope, "address_scopes", noun="address_scope", index=(("project_id",),))
+table_of(n.SubnetPool, "subnet_pools", noun="subnetpool", index=(("project_id",),))
 table_of(n.Rbac, "rbac_policies", noun="rbac_policy", index=(("object_id",), ("target",)))
+for _noun in (n.Network, n.Port, n.Router, n.SecurityGroup):
+    pending(_noun)
 
 # jobs
 table_of(j.Job, "jobs", noun="job", index=(("resource_id",), ("state",), ("project_id",)))
