@@ -290,7 +290,7 @@ async def test_removing_leaves_nothing(node: Node) -> None:
     assert await node.driver.owned() == []
     left = await node.driver._nb.read(
         lambda replica: [
-            (table, row["name"] if "name" in row else "")
+            (table, row.get("name", ""))
             for table in replica._idl.tables
             if table != "NB_Global"
             for row in replica.records(table)

@@ -69,7 +69,7 @@ def compose(view: View, changes: Sequence[Change], *, cloud: str, gateway_chassi
             remove(plan, change.id)
         else:
             _ensure(plan, change.noun)
-    return plan.operations if plan.ops else []
+    return plan.operations
 
 
 def _ensure(plan: Plan, noun: Noun) -> None:

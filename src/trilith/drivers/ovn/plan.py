@@ -30,13 +30,24 @@ class Plan:
         self.gateway_chassis = tuple(gateway_chassis)
         self.checks: list[Op] = []
         self.ops: list[Op] = []
+        self._members: dict[tuple[str, UUID, str], dict[UUID, bool]] = {}  # column → member → in or out
         self._view = view
         self._staged: dict[tuple[str, UUID], dict[str, Value] | None] = {}
 
     @property
     def operations(self) -> list[Op]:
-        """The checks come first: a lost race costs nothing."""
-        return [*self.checks, *self.ops]
+        """The checks come first: a lost race costs nothing. None where nothing changes.
+
+        Members of one column are in one mutation each way: ovsdb-server sorts the whole set at each.
+        """
+        members: list[Op] = []
+        for (table, row, column), changes in self._members.items():
+            out = [member for member, inside in changes.items() if not inside]
+            into = [member for member, inside in changes.items() if inside]
+            members += [rows.take_from(table, row, column, out)] if out else []
+            members += [rows.add_to(table, row, column, into)] if into else []
+        ops = [*self.ops, *members]
+        return [*self.checks, *ops] if ops else []
 
     def get(self, table: str, row: UUID) -> Row | None:
         if (table, row) in self._staged:
@@ -77,10 +88,10 @@ class Plan:
             self._staged[table, row] = None
 
     def add_to(self, table: str, row: UUID, column: str, member: UUID) -> None:
-        self.ops.append(rows.add_to(table, row, column, [member]))
+        self._members.setdefault((table, row, column), {})[member] = True
 
     def take_from(self, table: str, row: UUID, column: str, member: UUID) -> None:
-        self.ops.append(rows.take_from(table, row, column, [member]))
+        self._members.setdefault((table, row, column), {})[member] = False
 
     def switch(self, network_id: str) -> tuple[UUID, Row]:
         """A network's logical switch. Raises Missing."""

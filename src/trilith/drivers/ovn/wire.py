@@ -2,7 +2,7 @@
 
 PyPI's `ovs` parses JSON one character at a time in Python (its C parser needs libopenvswitch); with a thousand rules
 that is most of a transaction's time. OVSDB sends whole objects one after the other, which is what the standard
-library's C decoder reads. `poll` replaces `select`, which fails on file descriptors from 1024 on.
+library's C decoder reads. poll(2) replaces select(2), which fails on file descriptors from 1024 on.
 """
 
 from __future__ import annotations
@@ -80,8 +80,23 @@ class Connection(ovs.jsonrpc.Connection):  # type: ignore[misc]
             self.stream.recv_wait(poller)
 
 
+class Poll:
+    """poll(2) with the library's own emulation's manners: registering an fd again adds to what is waited for."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._events: dict[int, int] = {}
+
+    def register(self, fd: int, events: int) -> None:
+        self._events[fd] = self._events.get(fd, 0) | events
+        self._poll.register(fd, self._events[fd])
+
+    def poll(self, timeout: int) -> list[tuple[int, int]]:
+        return self._poll.poll(timeout)
+
+
 def install() -> None:
     """Make the library use these (once a process; both are drop-in)."""
     if ovs.json.PARSER != ovs.json.PARSER_C:
         ovs.jsonrpc.Connection = Connection
-    ovs.poller.SelectPoll = select.poll
+    ovs.poller.SelectPoll = Poll
