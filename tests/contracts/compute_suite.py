@@ -248,6 +248,8 @@ class ComputeSuite:
         assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
         odd = "a b\"c'$HOME;`id`"
         assert (await driver.execute(spec.server_id, ["echo", odd], timeout=PATIENCE)).stdout == f"{odd}\n".encode()
+        left = await driver.execute(spec.server_id, ["sh", "-c", "sleep 3600 & echo left"], timeout=PATIENCE)
+        assert (left.exit_code, left.stdout) == (0, b"left\n"), "what stays in the background is not waited for"
         with pytest.raises(TrilithError) as late:
             await driver.execute(spec.server_id, ["sleep", "3721"], timeout=0.5)
         assert late.value.code == "deadline"

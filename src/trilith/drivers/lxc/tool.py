@@ -12,6 +12,7 @@ from trilith.errors import Backend, Deadline
 from trilith.model.guest import ExecResult
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DRAIN_SECONDS = 0.5
 
 
 def find(name: str, package: str) -> str:
@@ -36,10 +37,35 @@ async def call(argv: Sequence[str], *, timeout: float = 30.0) -> bytes:
     return result.stdout
 
 
+class _Capture(asyncio.SubprocessProtocol):
+    """asyncio's own Process.wait() returns only when the pipes are closed, too, and what a command leaves in the
+    background holds them open for ever. Here the end of the process and of the pipes are two things."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = {1, 2}
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        kept = self.kept[fd]
+        kept += data[: self._limit - len(kept)]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self._open.discard(fd)
+        if not self._open:
+            self.closed.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+
 async def capture(argv: Sequence[str], *, timeout: float, max_bytes: int = 4 << 20) -> ExecResult:
     """As `call`, but a failure is a result. A process that outlives `timeout` seconds is killed with its children.
     Of each stream the first `max_bytes` are kept and the rest is read and dropped."""
-    process = await asyncio.create_subprocess_exec(
+    transport, seen = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Capture(max_bytes),
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -49,27 +75,22 @@ async def capture(argv: Sequence[str], *, timeout: float, max_bytes: int = 4 << 
     )
     try:
         async with asyncio.timeout(timeout):
-            out, err, _ = await asyncio.gather(
-                _bounded(process.stdout, max_bytes), _bounded(process.stderr, max_bytes), process.wait()
-            )
+            await seen.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):  # all that the process itself wrote is in the pipes by now
+                await seen.closed.wait()
     except TimeoutError as exc:
         raise Deadline(f"{os.path.basename(argv[0])} did not end within {timeout:g} s.") from exc
     finally:
-        if process.returncode is None:
-            await asyncio.to_thread(kill_tree, process.pid)
+        if transport.get_returncode() is None:
+            await asyncio.to_thread(kill_tree, transport.get_pid())
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return ExecResult(exit_code=process.returncode, stdout=out, stderr=err)
-
-
-async def _bounded(stream: asyncio.StreamReader | None, limit: int) -> bytes:
-    assert stream is not None
-    kept = bytearray()
-    while chunk := await stream.read(65536):
-        kept += chunk[: limit - len(kept)]
-    return bytes(kept)
+                transport.kill()
+            await seen.exited.wait()
+        transport.close()
+    code = transport.get_returncode()
+    assert code is not None
+    return ExecResult(exit_code=code, stdout=bytes(seen.kept[1]), stderr=bytes(seen.kept[2]))
 
 
 def kill_tree(pid: int) -> None:
