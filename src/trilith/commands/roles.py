@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+
 from trilith.model.identity import GroupMember, ImpliedRole, Project, Role, RoleAssignment
+from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
 
 #: the depth bound of project trees (Keystone's max_project_tree_depth)
 MAX_DEPTH = 5
+SYSTEM = "system"
+
+#: role id → ids of the roles that it implies directly
+Rules = Mapping[str, frozenset[str]]
 
 
 def ancestors(reader: Reader, project: Project) -> list[str]:
     """Ids of parent projects, nearest first, and at last the domain."""
-    found: list[str] = []
+    return [*(p.id for p in parents(reader, project)), project.domain_id]
+
+
+def parents(reader: Reader, project: Project) -> list[Project]:
+    """Parent projects, nearest first."""
+    found: list[Project] = []
     current = project
     for _ in range(MAX_DEPTH + 1):
         if current.parent_id in ("", current.domain_id):
             break
-        found.append(current.parent_id)
         parent = reader.find(Project, current.parent_id)
         if parent is None:
             break
+        found.append(parent)
         current = parent
-    return [*found, project.domain_id]
+    return found
 
 
-def implied_closure(reader: Reader, role_ids: set[str]) -> set[str]:
+def descendants(reader: Reader, project_id: str) -> list[Project]:
+    """All projects below, nearest first: one query a level of the tree."""
+    found: list[Project] = []
+    level = [project_id]
+    for _ in range(MAX_DEPTH + 1):
+        below = reader.select(Project, parent_id=level) if level else []
+        found += below
+        level = [p.id for p in below]
+    return found
+
+
+def implied_rules(reader: Reader) -> dict[str, frozenset[str]]:
     rules: dict[str, set[str]] = {}
     for rule in reader.select(ImpliedRole):
         rules.setdefault(rule.prior_id, set()).add(rule.implied_id)
-    closed, todo = set(role_ids), list(role_ids)
+    return {prior: frozenset(implied) for prior, implied in rules.items()}
+
+
+def closure(rules: Rules, role_ids: Iterable[str]) -> set[str]:
+    """The roles and all that they imply, directly or not."""
+    closed = set(role_ids)
+    todo = list(closed)
     while todo:
         for implied in rules.get(todo.pop(), ()):
             if implied not in closed:
@@ -37,23 +68,44 @@ def implied_closure(reader: Reader, role_ids: set[str]) -> set[str]:
     return closed
 
 
+def implied_closure(reader: Reader, role_ids: set[str]) -> set[str]:
+    return closure(implied_rules(reader), role_ids)
+
+
+def given_to(reader: Reader, user_id: str) -> list[RoleAssignment]:
+    """Every assignment of the user and of the user's groups, in one query."""
+    t, m = REGISTRY[RoleAssignment].table.c, REGISTRY[GroupMember].table.c
+    groups = sa.select(m.group_id).where(m.user_id == user_id)
+    return reader.select(RoleAssignment, sa.or_(t.actor_id == user_id, t.actor_id.in_(groups)))
+
+
+def assigned(
+    reader: Reader, user_id: str, *, project: Project | None = None, domain_id: str = "", system: bool = False
+) -> set[str]:
+    """Ids of the roles assigned on one target, inherited ones included, implied ones not."""
+    given = given_to(reader, user_id)
+    if system:
+        return {a.role_id for a in given if a.target_kind == SYSTEM and not a.inherited}
+    if project is not None:
+        above = set(ancestors(reader, project)) if any(a.inherited for a in given) else set()
+        return {
+            a.role_id
+            for a in given
+            if (a.inherited and a.target_id in above)
+            or (a.target_kind == "project" and a.target_id == project.id and not a.inherited)
+        }
+    if domain_id:
+        return {a.role_id for a in given if a.target_kind == "domain" and a.target_id == domain_id and not a.inherited}
+    return set()
+
+
 def effective_roles(
     reader: Reader, user_id: str, *, project: Project | None = None, domain_id: str = "", system: bool = False
 ) -> list[Role]:
     """Roles on one target, implied ones included, by name. Empty when there is none."""
-    actors = [user_id, *(m.group_id for m in reader.select(GroupMember, user_id=user_id))]
-    given = reader.select(RoleAssignment, actor_id=actors)
-    ids: set[str] = set()
-    if system:
-        ids = {a.role_id for a in given if a.target_kind == "system" and not a.inherited}
-    elif project is not None:
-        above = set(ancestors(reader, project))
-        for a in given:
-            direct = a.target_kind == "project" and a.target_id == project.id and not a.inherited
-            if direct or (a.inherited and a.target_id in above):
-                ids.add(a.role_id)
-    elif domain_id:
-        ids = {a.role_id for a in given if a.target_kind == "domain" and a.target_id == domain_id and not a.inherited}
+    ids = assigned(reader, user_id, project=project, domain_id=domain_id, system=system)
     if not ids:
         return []
-    return sorted(reader.select(Role, id=implied_closure(reader, ids)), key=lambda r: r.name)
+    return sorted(
+        (r for r in reader.select(Role, id=implied_closure(reader, ids)) if not r.domain_id), key=lambda r: r.name
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trilith.model.record import Record
 
@@ -18,12 +19,13 @@ class Domain(Record):
     description: str = ""
     enabled: bool = True
     tags: tuple[str, ...] = ()
-    options: dict[str, bool] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project(Record):
-    """parent_id is a project or the domain itself."""
+    """parent_id is a project or the domain itself. extra: attributes that the API keeps without a meaning."""
 
     name: str
     domain_id: str = DEFAULT_DOMAIN
@@ -31,8 +33,8 @@ class Project(Record):
     description: str = ""
     enabled: bool = True
     tags: tuple[str, ...] = ()
-    options: dict[str, bool] = field(default_factory=dict)
-    extra: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,8 @@ class User(Record):
     password_history: tuple[str, ...] = ()
     failed_count: int = 0
     failed_at: float = 0.0
-    options: dict[str, bool] = field(default_factory=dict)
-    extra: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
     tokens_valid_from: float = 0.0  # tokens issued before are revoked
 
 
@@ -61,6 +63,7 @@ class Group(Record):
     name: str
     domain_id: str = DEFAULT_DOMAIN
     description: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,8 @@ class Role(Record):
     name: str
     domain_id: str = ""  # "" for a global role
     description: str = ""
-    options: dict[str, bool] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,29 +105,31 @@ class Service(Record):
     type: str
     description: str = ""
     enabled: bool = True
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region(Record):
     description: str = ""
     parent_region_id: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Record):
-    """url "" with builtin=True: made from public_url at answer time."""
+    """url "": one of the cloud's own services; made from public_url at answer time."""
 
     service_id: str
     interface: str  # public | internal | admin
     region_id: str
     url: str = ""
     enabled: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationCredential(Record):
-    """secret is an argon2id hash; roles are role ids."""
+    """secret is an argon2id hash; roles are role ids; access_rules are ids of AccessRule (none: no restriction)."""
 
     name: str
     user_id: str
@@ -133,7 +139,77 @@ class ApplicationCredential(Record):
     roles: tuple[str, ...] = ()
     expires_at: float = 0.0
     unrestricted: bool = False
-    access_rules: tuple[dict[str, str], ...] = ()
+    access_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRule(Record):
+    """What requests an application credential may make. path: a pattern of `*`, `**` and `{named}` parts."""
+
+    user_id: str
+    service: str
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential(Record):
+    """blob is sealed. id of an EC2 credential: SHA-256 of its access key, as in Keystone."""
+
+    user_id: str
+    type: str
+    blob: str
+    project_id: str = ""
+    app_credential_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust(Record):
+    """A user (trustor) lets another (trustee) act with some of their roles on a project.
+
+    roles are role ids. remaining_uses: tokens that may still be had from it, -1 for any number.
+    """
+
+    trustor_user_id: str
+    trustee_user_id: str
+    impersonation: bool
+    project_id: str = ""
+    roles: tuple[str, ...] = ()
+    expires_at: float = 0.0
+    remaining_uses: int = -1
+    redelegated_trust_id: str = ""
+    redelegation_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyBlob(Record):
+    """A policy document kept for other services (Keystone's legacy /policies); nothing here reads it."""
+
+    blob: str
+    type: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredLimit(Record):
+    """The default limit of a resource of a service."""
+
+    service_id: str
+    resource_name: str
+    default_limit: int
+    region_id: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit(Record):
+    """A project's or domain's own limit, in place of the registered one."""
+
+    registered_limit_id: str
+    resource_limit: int
+    project_id: str = ""
+    domain_id: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

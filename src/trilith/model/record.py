@@ -46,7 +46,8 @@ class FeedRow:
 class Actor:
     """Who asks. Written to the audit with the request's id and address.
 
-    roles are names, implied roles included. system is true for a system-scoped token.
+    roles are names, implied roles included. system is true for a system-scoped token. access_rules are the
+    (service type, method, path pattern) that an application credential is limited to; none: no limit.
     """
 
     user_id: str
@@ -63,6 +64,7 @@ class Actor:
     address: str = ""
     credential_id: str = ""  # application credential
     trust_id: str = ""
+    access_rules: tuple[tuple[str, str, str], ...] = ()
 
 
 #: the cloud itself: jobs, reconciliation and bootstrap act in this name

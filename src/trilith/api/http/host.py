@@ -21,6 +21,7 @@ from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.policies import Policies
 from trilith.api.http.route import ANY, PUBLIC, Answer, MethodNotAllowed, Route, Service
+from trilith.api.http.tokens import permit
 from trilith.api.http.versions import Version, parse
 from trilith.model.record import Actor
 from trilith.store.contract import Store
@@ -120,6 +121,7 @@ async def _serve(
             out |= service.microversions.answer_headers(version)
         route = _pick(methods.get(request.method), version, request)
         actor = await _authenticate(host, route, headers, request, request_id)
+        permit(actor, service.name, request.method, request.url.path)
         if route.policy not in (PUBLIC, ANY):
             host.policies.enforce(service.name, route.policy, actor, {})
         call = Call(

@@ -1,0 +1,39 @@
+"""The small tables of identity that nearly every token needs, read together and kept until identity changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trilith.commands.roles import Rules, closure, implied_rules
+from trilith.model.identity import Domain, Endpoint, Role, Service
+from trilith.store.tx import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """catalog: enabled services by seq, each with its enabled endpoints."""
+
+    domains: dict[str, Domain]
+    domains_by_name: dict[str, Domain]
+    roles: dict[str, Role]
+    rules: Rules
+    catalog: tuple[tuple[Service, tuple[Endpoint, ...]], ...]
+
+    def effective(self, role_ids: set[str]) -> tuple[Role, ...]:
+        """Global roles among these and all that they imply, by name. A domain's own roles only imply others."""
+        known = (self.roles.get(id) for id in closure(self.rules, role_ids))
+        return tuple(sorted((r for r in known if r is not None and not r.domain_id), key=lambda r: r.name))
+
+
+def read_directory(reader: Reader) -> Directory:
+    domains = reader.select(Domain)
+    endpoints: dict[str, list[Endpoint]] = {}
+    for endpoint in reader.select(Endpoint, enabled=True):
+        endpoints.setdefault(endpoint.service_id, []).append(endpoint)
+    return Directory(
+        domains={d.id: d for d in domains},
+        domains_by_name={d.name: d for d in domains},
+        roles={r.id: r for r in reader.select(Role)},
+        rules=implied_rules(reader),
+        catalog=tuple((s, tuple(endpoints.get(s.id, ()))) for s in reader.select(Service, enabled=True)),
+    )
