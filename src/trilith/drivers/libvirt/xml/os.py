@@ -9,6 +9,7 @@ from trilith.model.guest import GuestSpec
 
 #: QEMU's own small firmware: loads an ELF with a PVH note and nothing else, in no time (package qemu-system-data)
 QBOOT = "/usr/share/qemu/qboot.rom"
+DEFAULT_CMDLINE = "root=/dev/vda console=ttyS0"
 
 
 def _type(root: Element, machine: str, kind: str) -> None:
@@ -18,12 +19,12 @@ def _type(root: Element, machine: str, kind: str) -> None:
     child(root, "type", kind, **attributes)
 
 
-def direct_kernel(root: Element, spec: GuestSpec, *, default_cmdline: str) -> None:
+def direct_kernel(root: Element, spec: GuestSpec, cmdline: str) -> None:
     """Append <kernel>, <initrd> and <cmdline>."""
     child(root, "kernel", spec.image.kernel)
     if spec.image.initrd:
         child(root, "initrd", spec.image.initrd)
-    child(root, "cmdline", spec.image.cmdline or default_cmdline)
+    child(root, "cmdline", cmdline)
 
 
 def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool) -> Element:
@@ -37,7 +38,7 @@ def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool) -> Element:
         child(firmware, "feature", enabled="yes" if secure_boot else "no", name="secure-boot")
         child(firmware, "feature", enabled="yes" if secure_boot else "no", name="enrolled-keys")
     if spec.image.kernel:
-        direct_kernel(root, spec, default_cmdline="root=/dev/vda console=ttyS0")
+        direct_kernel(root, spec, spec.image.cmdline or DEFAULT_CMDLINE)
     else:
         child(root, "boot", dev="hd")
     child(root, "smbios", mode="sysinfo")
@@ -61,8 +62,9 @@ def os_xen(spec: GuestSpec, machine: str, kind: str) -> Element:
     root = Element("os")
     _type(root, machine, kind)
     if spec.image.kernel:
-        default = "root=/dev/xvda console=hvc0" if kind != "hvm" else "root=/dev/xvda console=ttyS0"
-        direct_kernel(root, spec, default_cmdline=default)
+        # an image names the devices as KVM shows them; Xen's disks and the PV console have names of their own
+        cmdline = (spec.image.cmdline or DEFAULT_CMDLINE).replace("/dev/vd", "/dev/xvd")
+        direct_kernel(root, spec, cmdline if kind == "hvm" else cmdline.replace("console=ttyS0", "console=hvc0"))
     elif kind == "hvm":
         child(root, "boot", dev="hd")
     return root
