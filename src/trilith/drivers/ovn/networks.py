@@ -193,9 +193,10 @@ def _dns(plan: Plan, spec: NetworkSpec) -> list[UUID]:
 def _readvertise(plan: Plan, switch: UUID, ids: Mapping[str, str]) -> None:
     """Router ports carry the network's advertisement: bring it to those that are there."""
     for port in _references(plan.get(SWITCH, switch) or {}, "ports"):
-        peer = (plan.get(PORT, port) or {}).get("type") == "router"
-        if peer and plan.get("Logical_Router_Port", port) is not None:
-            plan.put("Logical_Router_Port", port, {"ipv6_ra_configs": ra_configs(ids)})
+        own = rows.external_ids(plan.get(PORT, port) or {})
+        inner = rows.router_port_row(own.get(rows.ID, ""))
+        if own.get(rows.KIND) == "router-port" and plan.get("Logical_Router_Port", inner) is not None:
+            plan.put("Logical_Router_Port", inner, {"ipv6_ra_configs": ra_configs(ids)})
 
 
 def _references(row: Row, column: str) -> list[UUID]:

@@ -100,8 +100,9 @@ def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGate
         "ipv6_ra_configs": {} if gateway else ra_configs(rows.external_ids(network)),
         "external_ids": rows.marks(plan.cloud, "router-port", end.port_id, network=end.network_id, router=spec.id),
     }
-    plan.put("Logical_Router_Port", row, columns)
-    return row
+    inner = rows.router_port_row(end.port_id)
+    plan.put("Logical_Router_Port", inner, columns)
+    return inner
 
 
 def _gateways(plan: Plan, port_id: str) -> list[UUID]:

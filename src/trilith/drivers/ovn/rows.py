@@ -58,6 +58,11 @@ def router_port_name(port_id: str) -> str:
     return f"lrp-{port_id}"
 
 
+def router_port_row(port_id: str) -> UUID:
+    """The router's side of an interface; the switch's side is the port's own row."""
+    return row_id(port_id, "router-port")
+
+
 def marks(cloud: str, kind: str, noun_id: str, revision: int | None = None, **more: str) -> dict[str, str]:
     """external_ids of a row of ours. Empty extras are left out."""
     ids = {CLOUD: cloud, KIND: kind, ID: noun_id}

@@ -1,0 +1,148 @@
+"""Network nouns as northbound rows, against a golden file; and what a second, an older and a removing batch do.
+
+After a change that is meant: TRILITH_GOLDEN=write pytest tests/golden/ovn, and read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.golden.ovn.batch import BARE, BATCH, FREE, GROUP, PRIVATE, ROUTER, WEB
+from tests.golden.ovn.memory import Memory
+from trilith.drivers.ovn.northbound import compose
+from trilith.errors import Conflict, Invalid, Missing, Unsupported
+from trilith.model.topology import Change, Ensure, Remove
+
+GOLDEN = Path(__file__).parent / "rows.json"
+
+
+def run(memory: Memory, changes: Sequence[Change], cloud: str = "cloud-1") -> None:
+    memory.run(compose(memory, changes, cloud=cloud, gateway_chassis=("n1", "n2")))
+
+
+@pytest.fixture
+def filled() -> Memory:
+    memory = Memory()
+    run(memory, BATCH)
+    return memory
+
+
+def test_rows(filled: Memory) -> None:
+    found = json.dumps(filled.dump(), indent=1) + "\n"
+    if os.environ.get("TRILITH_GOLDEN") == "write":
+        GOLDEN.write_text(found)
+    assert found == GOLDEN.read_text()
+
+
+def test_the_same_batch_again_changes_nothing(filled: Memory) -> None:
+    before = filled.dump()
+    run(filled, BATCH)
+    assert filled.dump() == before
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_any_order_and_any_cut_of_the_batch_ends_in_the_same_rows(filled: Memory, size: int) -> None:
+    roots_first = list(reversed(BATCH))
+    memory = Memory()
+    for start in range(0, len(roots_first), size):
+        run(memory, roots_first[start : start + size])
+    assert memory.dump() == filled.dump()
+
+
+def test_an_older_revision_is_skipped(filled: Memory) -> None:
+    before = filled.dump()
+    older = [Ensure(noun=replace(noun, revision=0)) for noun in (WEB, GROUP, PRIVATE, ROUTER)]
+    assert compose(filled, older, cloud="cloud-1") == []
+    assert filled.dump() == before
+
+
+def test_every_change_of_a_stored_noun_is_guarded(filled: Memory) -> None:
+    operations = compose(filled, BATCH, cloud="cloud-1", gateway_chassis=("n1", "n2"))
+    assert sum(op["op"] == "wait" for op in operations) == len(BATCH)
+
+
+def test_the_last_word_of_a_batch_counts() -> None:
+    memory = Memory()
+    run(memory, BATCH)
+    run(memory, [Ensure(noun=replace(FREE, revision=9)), Remove(kind="port", id=FREE.id)])
+    assert "port-free" not in json.dumps(memory.dump())
+    run(memory, [Remove(kind="port", id=FREE.id), Ensure(noun=FREE)])
+    assert "port-free" in json.dumps(memory.dump())
+
+
+def test_removing_all_leaves_the_drop_group_only(filled: Memory) -> None:
+    gone = [
+        Remove(kind="network", id="net-private"),
+        Remove(kind="network", id="net-public"),
+        Remove(kind="router", id="router-1"),
+        Remove(kind="security_group", id="sg-web"),
+        Remove(kind="security_group", id="sg-stateless"),
+        *(Remove(kind="port", id=port.id) for port in (WEB, FREE, BARE)),
+    ]
+    run(filled, gone)
+    run(filled, gone)
+    left = filled.dump()
+    assert set(left) == {"ACL", "Port_Group"}
+    assert [row["ports"] for row in left["Port_Group"]] == [[]]
+
+
+def test_removing_a_network_takes_its_ports_along(filled: Memory) -> None:
+    run(filled, [Remove(kind="router", id="router-1"), Remove(kind="network", id="net-private")])
+    left = filled.dump()
+    assert {row["name"] for row in left["Logical_Switch_Port"]} == {"ln-net-public"}
+    assert "DHCP_Options" not in left
+    assert "DNS" not in left
+
+
+def test_what_a_network_loses_goes(filled: Memory) -> None:
+    plain = replace(PRIVATE, revision=4, subnets=PRIVATE.subnets[2:], names=(), metadata_port_id="")
+    run(filled, [Ensure(noun=plain)])
+    left = filled.dump()
+    assert "DNS" not in left
+    assert [row["external_ids"]["trilith:kind"] for row in left["DHCP_Options"]] == ["port-dhcp"]  # type: ignore[index]
+    assert "port-metadata" not in json.dumps(left)
+    assert all(not row["ipv6_ra_configs"] for row in left["Logical_Router_Port"])
+
+
+def test_a_router_that_loses_an_interface_leaves_its_network(filled: Memory) -> None:
+    run(filled, [Ensure(noun=replace(ROUTER, revision=5, gateway=None, nats=()))])
+    left = filled.dump()
+    assert "NAT" not in left
+    assert "Gateway_Chassis" not in left
+    assert "port-r-out" not in json.dumps(left)
+
+
+def test_a_port_leaves_the_groups_that_it_no_longer_names(filled: Memory) -> None:
+    run(filled, [Ensure(noun=replace(WEB, revision=6, security_groups=()))])
+    members = {row["name"]: row.get("ports") for row in filled.dump()["Port_Group"]}
+    assert members["pg_sg_web"] == []
+    assert [m for name, m in members.items() if name.startswith("trilith_drop")] == [  # type: ignore[attr-defined]
+        ["Logical_Switch_Port: port-bare", "Logical_Switch_Port: port-web"]
+    ]
+
+
+def test_a_port_before_its_group_gets_an_empty_one() -> None:
+    memory = Memory()
+    run(memory, [Ensure(noun=PRIVATE), Ensure(noun=WEB)])
+    group = next(row for row in memory.dump()["Port_Group"] if row["name"] == "pg_sg_web")
+    assert group["external_ids"]["trilith:revision"] == "-1"  # type: ignore[index]
+    run(memory, [Ensure(noun=GROUP)])
+    group = next(row for row in memory.dump()["Port_Group"] if row["name"] == "pg_sg_web")
+    assert group["ports"] == ["Logical_Switch_Port: port-web"]
+
+
+def test_refusals(filled: Memory) -> None:
+    with pytest.raises(Missing):
+        run(Memory(), [Ensure(noun=WEB)])
+    with pytest.raises(Conflict):
+        run(filled, [Remove(kind="port", id=WEB.id)], cloud="cloud-2")
+    with pytest.raises(Invalid):
+        run(filled, [Remove(kind="volume", id="x")])
+    with pytest.raises(Unsupported):
+        run(filled, [Ensure(noun=replace(WEB, revision=9, dhcp_options=(("nonsense", "1", 4),)))])
