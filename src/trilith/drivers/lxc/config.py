@@ -143,6 +143,7 @@ def render(spec: GuestSpec, host: HostConfig, paths: state.Paths, init: Init) ->
         f"lxc.init.cmd = {init.path}",
         f"lxc.signal.halt = {init.halt}",
         f"lxc.signal.reboot = {init.reboot}",
+        "lxc.monitor.signal.pdeath = 0",  # else the guest is killed with its monitor
         f"lxc.idmap = u 0 {spec.identity.id_base} 65536",
         f"lxc.idmap = g 0 {spec.identity.id_base} 65536",
         f"lxc.cap.drop = {_DROPPED}",
@@ -167,7 +168,7 @@ def render(spec: GuestSpec, host: HostConfig, paths: state.Paths, init: Init) ->
     lines += [
         f"lxc.cgroup.dir.container = {group(name)}",
         f"lxc.cgroup.dir.monitor = {group(name)}-monitor",
-        "lxc.cgroup.dir.monitor.pivot = trilith-pivot",
+        f"lxc.cgroup.dir.monitor.pivot = {group(name)}-pivot",
     ]
     lines += [f"{host.cgroups.key()}.{file} = {value}" for file, value in host.cgroups.settings(limits(spec))]
     lines += [

@@ -93,11 +93,10 @@ class LxcDriver:
         await self._consoles.close()
 
     async def teardown(self) -> None:
-        """After the last container was stopped: unmount the pool and remove our control groups. Raises Conflict."""
+        """After the last container was stopped: unmount the pool. Raises Conflict."""
         if any(fact.pid for fact in await self.facts()):
             raise Conflict("Containers are running.", hint="Stop them first.")
         await self._pool.unmount()
-        await asyncio.to_thread(self._here.cgroups.remove, "trilith-pivot")
 
     @property
     def capabilities(self) -> ComputeCapabilities:
@@ -468,8 +467,9 @@ class LxcDriver:
         return GuestFacts(server_id=server_id, power=PowerState.CRASHED, reason=why)
 
 
-def _groups(server_id: str) -> tuple[str, str]:
-    return config.group(server_id), f"{config.group(server_id)}-monitor"
+def _groups(server_id: str) -> tuple[str, str, str]:
+    group = config.group(server_id)
+    return group, f"{group}-monitor", f"{group}-pivot"
 
 
 def _signal(process: state.Process, number: int) -> None:
