@@ -55,13 +55,17 @@ class Agent:
                 await asyncio.sleep(pause)  # nobody listens, and nothing announces when somebody does
                 pause = min(_RETRY_MOST, pause * 2)
                 continue
-            pause = _RETRY
+            began = asyncio.get_running_loop().time()
             try:
                 await self._session(reader, writer)
             except (ConnectionError, errors.Backend) as err:
                 log.warning("the stream to the controller broke", node=self.node, error=str(err))
             finally:
                 writer.close()
+            # a session that broke at once is no reason to hurry
+            lasted = asyncio.get_running_loop().time() - began
+            pause = _RETRY if lasted > _RETRY_MOST else min(_RETRY_MOST, pause * 2)
+            await asyncio.sleep(pause)
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         facts = self._facts or await self.prepare()

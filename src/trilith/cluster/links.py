@@ -159,6 +159,8 @@ class Links:
         except asyncio.CancelledError:
             if not self._closing:
                 raise
+        except Exception:  # noqa: BLE001  a bug of ours ends this stream, with its trace in the log
+            log.exception("bug while serving an agent", node=link.node if link else "")
         finally:
             self._tasks.discard(task)
             if link is not None:

@@ -126,7 +126,8 @@ class GuestFacts:
     started_at: float = 0.0
     cpu_seconds: float = 0.0
     memory_mib: int = 0
-    reason: str = ""  # of CRASHED or UNKNOWN
+    #: of CRASHED or UNKNOWN; of SHUTDOWN: "powered-off" when the guest ended itself, else it was lost
+    reason: str = ""
 
 
 class GuestEventKind(StrEnum):

@@ -127,7 +127,12 @@ class SimulatedCompute:
         for path in self._dir.glob("*.json"):
             guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
             if guest.spec.cloud_id == self._cloud:
-                found.append(GuestFacts(server_id=guest.spec.server_id, power=guest.power, started_at=guest.started_at))
+                reason = "powered-off" if guest.power is PowerState.SHUTDOWN else ""
+                found.append(
+                    GuestFacts(
+                        server_id=guest.spec.server_id, power=guest.power, started_at=guest.started_at, reason=reason
+                    )
+                )
         return found
 
     async def events(self) -> AsyncIterator[GuestEvent]:

@@ -1,0 +1,216 @@
+"""The composition root: the one module that may import everything. It reads top to bottom, as a cloud starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from litestar import Litestar
+
+from trilith import errors
+from trilith.agent.agent import Agent
+from trilith.agent.guests import Guests
+from trilith.api.http.host import Host, build
+from trilith.api.http.policies import Policies
+from trilith.api.http.route import Service
+from trilith.api.http.tokens import Tokens
+from trilith.cluster.links import Links
+from trilith.cluster.nodes import Nodes
+from trilith.commands.bootstrap import bootstrap
+from trilith.commands.passwords import hash_password
+from trilith.config import Settings
+from trilith.drivers.contract import NetworkDriver
+from trilith.drivers.simulated.compute import SimulatedCompute
+from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
+from trilith.drivers.simulated.storage import SimulatedStorage
+from trilith.jobs.engine import Engine
+from trilith.jobs.services import Services
+from trilith.model.guest import Pillar
+from trilith.reconcile.servers import ServerReconciler
+from trilith.store.contract import Store
+from trilith.store.seal import Sealer, load_master_key
+
+log = structlog.get_logger("cloud")
+
+#: every API on the one port; the table of each is in its routes.py
+API_MODULES = ("identity", "compute", "placement", "network", "image", "native")
+
+
+@dataclass
+class Cloud:
+    """A running cloud. `problem` is set when a task that must not end has ended."""
+
+    settings: Settings
+    store: Store
+    sealer: Sealer
+    cloud_id: str
+    services: Services
+    host: Host
+    api: Litestar
+    network: NetworkDriver
+    engine: Engine
+    agents: list[Agent] = field(default_factory=list)
+    problem: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: list[BaseException] = field(default_factory=list)
+
+
+def _kinds() -> dict[str, Any]:
+    try:
+        return importlib.import_module("trilith.jobs.kinds").KINDS  # type: ignore[no-any-return]
+    except ImportError as err:
+        log.error("no job kinds yet", why=str(err))
+        return {}
+
+
+def _ensure_node() -> Any:
+    try:
+        return importlib.import_module("trilith.commands.resource_providers").ensure_node
+    except ImportError as err:
+        log.error("no resource providers yet", why=str(err))
+        return lambda tx, node, settings: None
+
+
+def api_services() -> list[Service]:
+    found: list[Service] = []
+    for name in API_MODULES:
+        module = f"trilith.api.{name}.routes"
+        if importlib.util.find_spec(module) is not None:
+            found.append(importlib.import_module(module).SERVICE)
+    return found
+
+
+def open_store(settings: Settings, sealer: Sealer) -> Store:
+    if settings.database:
+        from trilith.store.postgres import PostgresStore
+
+        return PostgresStore(settings.database, sealer)
+    from trilith.store.sqlite import SqliteStore
+
+    return SqliteStore(settings.state / "trilith.db", sealer)
+
+
+@asynccontextmanager
+async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterator[Cloud]:
+    """Start everything but the listening socket, and end it in reverse order. Guests go on."""
+    async with contextlib.AsyncExitStack() as stack:
+        settings.state.mkdir(parents=True, exist_ok=True)
+        sealer = load_master_key(settings.state / "master.key")
+        store = open_store(settings, sealer)
+        await store.open()
+        stack.push_async_callback(store.close)
+        password = await first_start(store, settings, admin_password)
+        cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
+
+        nodes = Nodes(store, settings, _ensure_node())
+        reconciler = ServerReconciler()
+        links = Links(
+            cloud_id=cloud_id,
+            joined=nodes.joined,
+            left=nodes.left,
+            reported=reconciler.reported,
+            happened=reconciler.happened,
+        )
+        if settings.simulated:
+            network: NetworkDriver = SimulatedNetwork()
+        else:
+            raise errors.Unsupported("Real nodes come next.", capability="real")
+        stack.push_async_callback(network.close)
+        services = Services(store=store, links=links, network=network, settings=settings, cloud_id=cloud_id)
+        tokens = Tokens(store, sealer)
+        tables = api_services()
+        host = Host(
+            settings=settings,
+            store=store,
+            policies=Policies(tables, settings.state),
+            tokens=tokens,
+            services=services,
+        )
+        engine = Engine(services, _kinds(), crash_at=settings.crash_at)
+        running = Cloud(settings, store, sealer, cloud_id, services, host, build(host, tables), network, engine)
+
+        run_dir = settings.state / "run"
+        run_dir.mkdir(exist_ok=True)
+        socket = run_dir / "agents.sock"
+        await links.listen(socket)
+        stack.push_async_callback(links.close)
+        tasks = Tasks(running)
+        stack.push_async_callback(tasks.stop)
+        if isinstance(network, SimulatedNetwork):
+            running.agents += [
+                simulated_agent(settings, cloud_id, network, n) for n in range(1, settings.simulated + 1)
+            ]
+        for agent in running.agents:
+            await agent.prepare()
+            tasks.own(lambda agent=agent: agent.run(socket), f"agent-{agent.node}")
+        tasks.own(engine.run, "engine")
+        tasks.own(lambda: reconciler.run(services), "reconcile-servers")
+        if importlib.util.find_spec("trilith.reconcile.networks") is not None:
+            networks = importlib.import_module("trilith.reconcile.networks")
+            tasks.own(networks.NetworkReconciler(services).run, "reconcile-networks")
+        for agent in running.agents:
+            await links.wait_for(agent.node, timeout=20)
+        if password:
+            log.info("first start: the admin's password was made", user="admin")
+        yield running
+
+
+async def first_start(store: Store, settings: Settings, given: str) -> str:
+    """Fill an empty database. The password that was made for the admin, or "" when it was there or given."""
+    if await store.read(lambda r: r.setting("cloud.id")) is not None:
+        return ""
+    password = given or secrets.token_urlsafe(18)
+    hashed = await hash_password(password)
+    await store.write(lambda tx: bootstrap(tx, region=settings.region, password_hash=hashed))
+    return "" if given else password
+
+
+def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork, number: int) -> Agent:
+    """One simulated node: KVM and LXC guests that do not exist."""
+    node = f"sim-{number}"
+    guests = Guests(
+        settings.state / "simulated" / node,
+        computes={
+            pillar: SimulatedCompute(settings.state, node=node, cloud_id=cloud_id, pillar=pillar)
+            for pillar in (Pillar.LXC, Pillar.KVM)
+        },
+        switch=SimulatedSwitch(fabric, node),
+        storage=SimulatedStorage(settings.state, node=node),
+        config_drives=None,
+        metadata=None,
+    )
+    return Agent(guests, node=node, cloud_id=cloud_id, report_seconds=settings.reconcile_seconds, simulated=True)
+
+
+class Tasks:
+    """The long tasks of a cloud: each is owned, and one that ends by itself is a failure of the whole."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def own(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        task = asyncio.create_task(run(), name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        failure = task.exception() or errors.Bug(f"{task.get_name()} ended")
+        log.error("a task of the cloud ended", task=task.get_name(), exc_info=failure)
+        self._cloud.failures.append(failure)
+        self._cloud.problem.set()
+
+    async def stop(self) -> None:
+        for task in reversed(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

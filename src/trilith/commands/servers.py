@@ -1,0 +1,309 @@
+"""What a request changes about servers: rules, quota, action record and job, one transaction each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trilith import errors
+from trilith.commands import blobs, ports, quota
+from trilith.jobs import arguments as args
+from trilith.jobs.submit import cancel, submit
+from trilith.model import server as model
+from trilith.model.image import Image, ImageState
+from trilith.model.job import FINAL, Job
+from trilith.model.network import Port
+from trilith.model.node import Node
+from trilith.model.record import Actor
+from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
+from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.store.tx import Tx, new_id
+
+_HOSTNAME = re.compile(r"[^a-z0-9.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRequest:
+    """One of port_id or network_id. fixed_ip "" for any address."""
+
+    network_id: str = ""
+    port_id: str = ""
+    fixed_ip: str = ""
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRequest:
+    """networks None: `auto` (the project's only network, or none when it has none); empty: no network."""
+
+    name: str
+    flavor_id: str
+    image_id: str
+    networks: tuple[NetworkRequest, ...] | None = None
+    description: str = ""
+    hostname: str = ""
+    key_name: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    user_data: bytes = b""
+    config_drive: bool = False
+    disk_config: str = "MANUAL"
+    security_groups: tuple[str, ...] = ()
+    zone: str = ""
+    node: str = ""
+    group_id: str = ""
+    access_ipv4: str = ""
+    access_ipv6: str = ""
+    min_count: int = 1
+    max_count: int = 1
+    hints: dict[str, str] = field(default_factory=dict)
+
+
+def host_name(name: str, server_id: str) -> str:
+    """Nova's rule (sanitize_hostname): lower case, what DNS does not allow dropped, at most 63 characters."""
+    clean = _HOSTNAME.sub("", name.lower().replace(" ", "-").replace("_", "-")).strip("-.")[:63]
+    return clean or f"server-{server_id}"
+
+
+def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
+    """One server, or max_count of them. Raises Missing, Invalid, QuotaExceeded, Conflict; then nothing is made."""
+    flavor = tx.find(Flavor, request.flavor_id)
+    if flavor is None or flavor.disabled:
+        raise errors.Invalid(f"Flavor {request.flavor_id} could not be found.", field="flavorRef")
+    image = usable_image(tx, actor, request.image_id)
+    check_sizes(flavor, image)
+    wanted_pillar(image.properties, flavor.extra_specs)
+    key = _key(tx, actor, request.key_name)
+    if request.group_id and tx.find(ServerGroup, request.group_id) is None:
+        raise errors.Invalid(f"Instance group {request.group_id} could not be found.", field="group")
+    count = request.max_count
+    wanted = {"instances": count, "cores": flavor.vcpus * count, "ram": flavor.ram * count}
+    try:
+        quota.use(tx, actor.project_id, wanted)
+    except errors.QuotaExceeded:
+        if request.min_count == count:
+            raise
+        count = request.min_count
+        wanted = {"instances": count, "cores": flavor.vcpus * count, "ram": flavor.ram * count}
+        quota.use(tx, actor.project_id, wanted)
+    reservation = f"r-{new_id()[:8]}"
+    made = []
+    for index in range(count):
+        name = request.name if count == 1 else f"{request.name}-{index + 1}"
+        made.append(_create_one(tx, actor, request, name, index, reservation, flavor, image, key))
+    return made
+
+
+def _create_one(
+    tx: Tx,
+    actor: Actor,
+    request: ServerRequest,
+    name: str,
+    index: int,
+    reservation: str,
+    flavor: Flavor,
+    image: Image,
+    key: KeyPair | None,
+) -> Server:
+    server_id = new_id()
+    user_data = tx.sealer.seal(request.user_data, context=f"server.user_data:{server_id}") if request.user_data else ""
+    hostname = request.hostname or host_name(name, server_id)
+    server = Server(
+        id=server_id,
+        name=name,
+        project_id=actor.project_id,
+        user_id=actor.user_id,
+        hostname=hostname,
+        description=request.description,
+        task="scheduling",
+        flavor=flavor.data(),
+        image_id=image.id,
+        image_sha256=image.sha256,
+        image_properties=image.properties,
+        image_format=image.disk_format,
+        metadata=request.metadata,
+        tags=request.tags,
+        key_name=request.key_name,
+        key_public=key.public_key if key else "",
+        user_data=user_data,
+        config_drive=request.config_drive,
+        disk_config=request.disk_config,
+        security_groups=request.security_groups or ("default",),
+        zone=request.zone or "nova",
+        zone_requested=request.zone,
+        access_ipv4=request.access_ipv4,
+        access_ipv6=request.access_ipv6,
+        group_id=request.group_id,
+        reservation_id=reservation,
+        launch_index=index,
+    )
+    job = _submit(tx, server, "server.create", args.Create(node=request.node), action="create")
+    server = tx.add(replace(server, job_id=job.id))
+    blobs.hold(tx, image.sha256, "server", server.id)
+    if kernel := image.properties.get("trilith_kernel"):
+        blobs.hold(tx, kernel, "server", server.id)
+    attach_requested(tx, actor, server, request.networks)
+    return server
+
+
+def attach_requested(tx: Tx, actor: Actor, server: Server, wanted: tuple[NetworkRequest, ...] | None) -> None:
+    """Make or take the server's ports. Raises Conflict for a port in use, Invalid for what cannot be."""
+    if wanted is None:
+        wanted = tuple(NetworkRequest(network_id=n) for n in ports.automatic_networks(tx, actor))
+    for one in wanted:
+        if one.port_id:
+            port = tx.find(Port, one.port_id)
+            if port is None or (port.project_id != actor.project_id and not actor.is_admin):
+                raise errors.Invalid(f"Port id {one.port_id} could not be found.", field="networks")
+            if port.device_id:
+                raise errors.Conflict(f"Port {one.port_id} is still in use.")
+            tx.change(port, device_id=server.id, device_owner="compute:nova", dns_name=port.dns_name or server.hostname)
+        else:
+            ports.create_port(
+                tx,
+                actor=actor,
+                project_id=server.project_id,
+                network_id=one.network_id,
+                fixed_ip=one.fixed_ip,
+                security_groups=ports.groups_by_name(tx, server.project_id, server.security_groups),
+                device_id=server.id,
+                device_owner="compute:nova",
+                dns_name=server.hostname,
+                created_by_server=True,
+            )
+
+
+def usable_image(tx: Tx, actor: Actor, image_id: str) -> Image:
+    """Raises Invalid for an image that is not there for the actor, not active, or has no form that runs."""
+    image = tx.find(Image, image_id)
+    hidden = image is not None and image.visibility == "private" and image.owner != actor.project_id
+    if image is None or (hidden and not actor.is_admin):
+        raise errors.Invalid(f"Image {image_id} could not be found.", field="imageRef")
+    if image.state is not ImageState.ACTIVE:
+        raise errors.Invalid(f"Image {image_id} is not active.", field="imageRef")
+    if not forms_allow(image.disk_format, image.properties):
+        raise errors.Invalid(
+            f"Image {image_id} has the disk format {image.disk_format}, which boots on no pillar.", field="imageRef"
+        )
+    return image
+
+
+def check_sizes(flavor: Flavor | model.FlavorData, image: Image) -> None:
+    """Nova's checks: FlavorMemoryTooSmall, FlavorDiskSmallerThanMinDisk, FlavorDiskSmallerThanImage."""
+    if image.min_ram > flavor.ram:
+        raise errors.Invalid("Flavor's memory is too small for requested image.", field="flavorRef")
+    if flavor.disk and image.min_disk > flavor.disk:
+        raise errors.Invalid(
+            f"Flavor's disk is smaller than the minimum size specified in image metadata: {flavor.disk} GiB, "
+            f"minimum {image.min_disk} GiB.",
+            field="flavorRef",
+        )
+    virtual = max(image.virtual_size, 0)
+    if flavor.disk and virtual > flavor.disk * 1024**3:
+        raise errors.Invalid("Flavor's disk is too small for requested image.", field="flavorRef")
+
+
+def delete(tx: Tx, server: Server) -> Server:
+    """Always allowed, also while another job runs: that one is cancelled and undone first."""
+    if server.task == "deleting":
+        return server
+    after = _cancel_running(tx, server)
+    job = _submit(tx, server, "server.delete", args.Delete(), action="delete", after=after)
+    return tx.change(server, task="deleting", job_id=job.id)
+
+
+def power(tx: Tx, server: Server, verb: str, *, timeout: float = 60.0) -> Server:
+    """verb: start stop reboot reboot_hard pause unpause suspend resume. Raises Conflict by the transition table."""
+    task, action, desired = args.POWER[verb]
+    model.require(server, task)
+    wanted: dict[str, Any] = {"desired": desired} if desired is not None else {}
+    job = _submit(tx, server, f"server.{verb}", args.Power(timeout=timeout), action=action)
+    return tx.change(server, **model.begin(server, task), job_id=job.id, **wanted)
+
+
+def reset_state(tx: Tx, server: Server, state: str) -> Server:
+    """os-resetState: an operator's word that the server is active, or in error."""
+    event = "reset-active" if state == "active" else "reset-error"
+    after = _cancel_running(tx, server)
+    del after
+    return tx.change(server, **model.end(server, event))
+
+
+def rename(tx: Tx, server: Server, **changes: Any) -> Server:
+    return tx.change(server, **changes)
+
+
+def _key(tx: Tx, actor: Actor, name: str) -> KeyPair | None:
+    if not name:
+        return None
+    key = tx.first(KeyPair, user_id=actor.user_id, name=name)
+    if key is None:
+        raise errors.Invalid("Invalid key_name provided.", field="key_name")
+    return key
+
+
+def _cancel_running(tx: Tx, server: Server) -> str:
+    """The id of the job that must end before the next one may begin, or ""."""
+    if not server.job_id:
+        return ""
+    running = tx.find(Job, server.job_id)
+    if running is None or running.state in FINAL:
+        return ""
+    if not running.cancel:
+        cancel(tx, running.id)
+    return running.id
+
+
+def _submit(tx: Tx, server: Server, kind: str, arguments: Any, *, action: str, after: str = "") -> Job:
+    job = submit(
+        tx,
+        kind,
+        resource="server",
+        resource_id=server.id,
+        args=arguments,
+        project_id=server.project_id,
+        deadline=args.DEADLINES.get(kind, 600.0),
+        steps_total=args.STEPS.get(kind, 1),
+        after=after,
+    )
+    record_action(tx, server, action, job.id)
+    return job
+
+
+def record_action(tx: Tx, server: Server, action: str, job_id: str = "") -> InstanceAction:
+    return tx.add(
+        InstanceAction(
+            id=new_id(),
+            server_id=server.id,
+            project_id=server.project_id,
+            user_id=tx.actor.user_id,
+            request_id=tx.actor.request_id or f"req-{new_id()}",
+            action=action,
+            job_id=job_id,
+        )
+    )
+
+
+def check_lock(server: Server, actor: Actor, *, override: bool) -> None:
+    """Raises Conflict for a locked server, unless policy lets the caller override."""
+    if server.locked and not override:
+        raise errors.Conflict(f"Instance {server.id} is locked")
+
+
+def node_of(tx: Tx, name: str) -> Node | None:
+    return tx.first(Node, name=name)
+
+
+def may_begin(server: Server, task: str) -> bool:
+    return server.state in TASKS[task][0] and not server.task
+
+
+def is_stopped(server: Server) -> bool:
+    return server.state in (ServerState.STOPPED, ServerState.SUSPENDED)
+
+
+def restore(tx: Tx, server: Server) -> Server:
+    """A hard reboot in the cloud's own name: the guest was lost, its desired state is running."""
+    job = _submit(tx, server, "server.reboot_hard", args.Power(timeout=0), action="reboot")
+    return tx.change(server, **model.begin(server, "rebooting_hard"), job_id=job.id)

@@ -1,0 +1,228 @@
+"""server.create: place, network, lay out, start, wait until its ports are up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from trilith.agent.calls import PlanArgs, ServerArgs
+from trilith.commands import allocations, ports
+from trilith.jobs import arguments, server_plan
+from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_steps import fail, finish_action, order, owned, server
+from trilith.model import server as model
+from trilith.model.guest import MachineIdentity, Pillar, PowerState
+from trilith.model.job import Job
+from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
+from trilith.model.server import IdRange, Server, ServerGroup
+from trilith.placement.choose import Candidate, Decision, Demand, choose, forms_allow, wanted_pillar
+from trilith.reconcile.networks import ensure_ports
+from trilith.store.mapping import REGISTRY
+from trilith.store.tx import Reader, Tx
+
+#: first host id of the first container's range, above what distributions give to users
+_FIRST_ID_BASE = 1_000_000_000 // 65536 * 65536
+_RANGE = 65536
+
+
+async def _place(context: Context[arguments.Create]) -> None:
+    def body(tx: Tx) -> Decision | None:
+        found = tx.get(Server, context.job.resource_id)
+        if found.node:
+            return None
+        demand = demand_of(tx, found, node=context.args.node)
+        decision = choose(demand, candidates(tx, found))
+        place(tx, found, decision)
+        return decision
+
+    decision = await context.store.write(body)
+    if decision is not None:
+        context.note(decision.reason)
+        for node, why in decision.passed_over.items():
+            context.note(f"{node}: {why}")
+
+
+def place(tx: Tx, found: Server, decision: Decision) -> Server:
+    """Claim the node's resources, write the identity once and for all, bind the ports to the node."""
+    provider = tx.first(ResourceProvider, name=decision.node)
+    assert provider is not None, decision.node
+    resources = {"VCPU": found.flavor.vcpus, "MEMORY_MB": found.flavor.ram, "DISK_GB": found.flavor.disk}
+    allocations.claim(
+        tx,
+        consumer_id=found.id,
+        provider_id=provider.id,
+        resources={k: v for k, v in resources.items() if v},
+        project_id=found.project_id,
+        user_id=found.user_id,
+    )
+    identity = found.identity or _identity(tx, found, decision)
+    node = tx.first(Node, name=decision.node)
+    for port in server_plan.ports_of(tx, found.id):
+        ports.bind_port(tx, port, host=decision.node)
+    return tx.change(
+        found,
+        node=decision.node,
+        pillar=decision.pillar,
+        identity=identity,
+        reason=decision.reason,
+        zone=node.zone if node else found.zone,
+    )
+
+
+def _identity(tx: Tx, found: Server, decision: Decision) -> MachineIdentity:
+    base = 0
+    if decision.pillar is Pillar.LXC:
+        base = _free_range(tx)
+        tx.add(IdRange(id=found.id, base=base))
+    node = tx.first(Node, name=decision.node)
+    cpu = node.facts.cpu_info if node is not None and node.facts is not None else {}
+    return MachineIdentity(
+        smbios_uuid=found.id,
+        machine=found.image_properties.get("hw_machine_type") or cpu.get("machine", ""),
+        cpu_mode=cpu.get("cpu_mode", ""),
+        firmware=found.image_properties.get("hw_firmware_type", ""),
+        disk_bus=found.image_properties.get("hw_disk_bus", "virtio"),
+        id_base=base,
+    )
+
+
+def _free_range(tx: Tx) -> int:
+    """The lowest range that no server has: the first gap, found in SQL."""
+    table = REGISTRY[IdRange].table
+    later = table.alias("later")
+    if not tx.count(IdRange, base=_FIRST_ID_BASE):
+        return _FIRST_ID_BASE
+    gap = (
+        sa.select(sa.func.min(table.c.base) + _RANGE)
+        .select_from(table.outerjoin(later, later.c.base == table.c.base + _RANGE))
+        .where(later.c.base.is_(None))
+    )
+    return int(tx.conn.execute(gap).scalar_one())
+
+
+def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
+    """What the server asks of a node. Raises Invalid."""
+    extra = found.flavor.extra_specs
+    traits = {k.removeprefix("trait:"): v for k, v in extra.items() if k.startswith("trait:")}
+    traits |= {k.removeprefix("trait:"): v for k, v in found.image_properties.items() if k.startswith("trait:")}
+    group = reader.find(ServerGroup, found.group_id) if found.group_id else None
+    return Demand(
+        vcpus=found.flavor.vcpus,
+        memory_mib=found.flavor.ram,
+        disk_gib=found.flavor.disk,
+        pillars=forms_allow(found.image_format, found.image_properties),
+        chosen=wanted_pillar(found.image_properties, extra),
+        traits=frozenset(t for t, v in traits.items() if v == "required"),
+        forbidden=frozenset(t for t, v in traits.items() if v == "forbidden"),
+        zone=found.zone_requested,
+        node=node,
+        affinity=group.policy if group else "",
+    )
+
+
+def candidates(reader: Reader, found: Server) -> list[Candidate]:
+    """Every node with what is free on it, in four reads whatever their number."""
+    nodes = reader.select(Node)
+    providers = {p.name: p.id for p in reader.select(ResourceProvider, name=[n.name for n in nodes])}
+    inventories: dict[str, list[Inventory]] = {}
+    for inventory in reader.select(Inventory, provider_id=list(providers.values())):
+        inventories.setdefault(inventory.provider_id, []).append(inventory)
+    traits = {t.id: t.traits for t in reader.select(ProviderTraits, id=list(providers.values()))}
+    members: dict[str, int] = {}
+    if found.group_id:
+        for member in reader.select(Server, group_id=found.group_id):
+            if member.node and member.id != found.id:
+                members[member.node] = members.get(member.node, 0) + 1
+    result = []
+    for node in nodes:
+        mine = inventories.get(providers.get(node.name, ""), [])
+        result.append(
+            Candidate(
+                name=node.name,
+                pillars=node.facts.pillars if node.facts else (),
+                traits=frozenset(traits.get(providers.get(node.name, ""), ())),
+                free={i.resource_class: (i.total - i.reserved) * i.allocation_ratio - i.used for i in mine},
+                total={i.resource_class: (i.total - i.reserved) * i.allocation_ratio for i in mine},
+                enabled=node.enabled and not node.forced_down,
+                alive=node.alive,
+                zone=node.zone,
+                servers_of_group=members.get(node.name, 0),
+            )
+        )
+    return result
+
+
+async def _unplace(context: Context[arguments.Create]) -> None:
+    def body(tx: Tx) -> None:
+        found = tx.find(Server, context.job.resource_id)
+        if found is None:
+            return
+        allocations.release(tx, found.id)
+        for port in server_plan.ports_of(tx, found.id):
+            ports.bind_port(tx, port, host="")
+        for held in tx.select(IdRange, id=found.id):
+            tx.remove(held)
+        # the next try places anew: nothing of this node is kept, the identity included
+        tx.change(found, node="", identity=None)
+
+    await context.store.write(body)
+
+
+async def _network(context: Context[arguments.Create]) -> None:
+    ids = await context.store.read(lambda r: [p.id for p in server_plan.ports_of(r, context.job.resource_id)])
+    context.memo["ports"] = ids
+    if ids:
+        await ensure_ports(context.services, ids)
+
+
+async def _lay_out(context: Context[arguments.Create]) -> None:
+    found = await server(context)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
+    await order(context, found.node, "guest.create", PlanArgs(plan), timeout=600)
+
+
+async def _remove(context: Context[arguments.Create]) -> None:
+    found = await server(context)
+    if found.node:
+        await order(context, found.node, "guest.delete", ServerArgs(found.id), timeout=120)
+
+
+async def _start(context: Context[arguments.Create]) -> None:
+    found = await server(context)
+    await order(context, found.node, "guest.start", ServerArgs(found.id), timeout=120)
+
+
+async def _wait_up(context: Context[arguments.Create]) -> None:
+    ids = context.memo.get("ports")
+    if ids is None:
+        ids = await context.store.read(lambda r: [p.id for p in server_plan.ports_of(r, context.job.resource_id)])
+    if ids:
+        await context.services.network.wait_up(ids, timeout=60)
+
+
+def _finish(tx: Tx, job: Job, _args: Any) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is None or found.job_id != job.id:
+        return
+    tx.change(
+        found, **model.end(found, "scheduling"), power=PowerState.RUNNING, launched_at=tx.now, progress=100, fault=None
+    )
+
+
+CREATE = Kind(
+    name="server.create",
+    args=arguments.Create,
+    steps=(
+        Step("place", _place, undo=_unplace, timeout=30, event="compute__do_build_and_run_instance"),
+        Step("network", _network, timeout=60),
+        Step("create", _lay_out, undo=_remove, timeout=600, on_node=True),
+        Step("start", _start, timeout=150, on_node=True),
+        Step("up", _wait_up, timeout=90),
+    ),
+    finish=_finish,
+    fail=fail,
+    deadline=arguments.DEADLINES["server.create"],
+    summary="place a server, lay it out on its node, start it, wait for its ports",
+)

@@ -1,0 +1,76 @@
+"""server.delete: everything on the node, then everything in the database, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trilith import errors
+from trilith.agent.calls import ServerArgs
+from trilith.commands import allocations, blobs, ports, quota
+from trilith.jobs import arguments, server_plan
+from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_steps import fail, finish_action, order, server
+from trilith.model.guest import PowerState
+from trilith.model.job import Job
+from trilith.model.server import IdRange, Server, ServerState
+from trilith.store.tx import Tx
+
+
+async def _on_node(context: Context[arguments.Delete]) -> None:
+    found = await server(context)
+    if not found.node:
+        return
+    try:
+        await order(context, found.node, "guest.delete", ServerArgs(found.id), timeout=120)
+    except errors.Backend as err:
+        if found.node in context.services.links.connected():
+            raise
+        # As Nova's local delete: the node is away. When it comes back its report shows a guest that nobody owns,
+        # and reconciliation removes it there.
+        context.note(f"{found.node} is away ({err.message}); the guest is removed when it reports again")
+
+
+async def _record(context: Context[arguments.Delete]) -> None:
+    """The rows go in the transaction that ends the job."""
+
+
+def _finish(tx: Tx, job: Job, _args: Any) -> None:
+    finish_action(tx, job)
+    found = tx.find(Server, job.resource_id)
+    if found is None:
+        return
+    for port in server_plan.ports_of(tx, found.id):
+        if port.created_by_server:
+            ports.delete_port(tx, port)
+        else:
+            ports.unbind_port(tx, port)
+    allocations.release(tx, found.id)
+    blobs.release(tx, found.id)
+    for held in tx.select(IdRange, id=found.id):
+        tx.remove(held)
+    quota.free(tx, found.project_id, {"instances": 1, "cores": found.flavor.vcpus, "ram": found.flavor.ram})
+    tx.change(
+        found,
+        state=ServerState.DELETED,
+        task="",
+        job_id="",
+        power=PowerState.SHUTDOWN,
+        user_data="",
+        terminated_at=tx.now,
+        deleted_at=tx.now,
+    )
+
+
+DELETE = Kind(
+    name="server.delete",
+    args=arguments.Delete,
+    steps=(
+        Step("guest", _on_node, timeout=180, on_node=True, event="compute_terminate_instance"),
+        Step("rows", _record),
+    ),
+    finish=_finish,
+    fail=fail,
+    deadline=arguments.DEADLINES["server.delete"],
+    cancellable=False,
+    summary="remove a server from its node and from the database",
+)

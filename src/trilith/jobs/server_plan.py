@@ -1,0 +1,152 @@
+"""From a server's rows to the plan that its node gets: one read, no rules of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trilith import errors
+from trilith.jobs.services import Services
+from trilith.model.guest import BlobSource, NicSpec
+from trilith.model.instance import InstanceAddress, InstanceData, InstanceNic
+from trilith.model.network import Network, Port, Subnet
+from trilith.model.plan import GuestPlan, MetadataEndpoint, interface_name
+from trilith.model.server import Server
+from trilith.store.mapping import REGISTRY
+from trilith.store.tx import Reader
+
+#: image properties that name another image's blob whose kernel boots this one
+KERNEL = "trilith_kernel"
+KERNEL_FORMAT = "trilith_kernel_format"
+
+
+def ports_of(reader: Reader, server_id: str) -> list[Port]:
+    """In the order they were given, which is the order of the interfaces."""
+    return reader.select(Port, device_id=server_id)
+
+
+def build(reader: Reader, services: Services, server: Server, *, running: bool = True) -> GuestPlan:
+    """Raises Bug for a server that placement has not placed."""
+    if server.pillar is None or server.identity is None:
+        raise errors.Bug(f"Server {server.id} has no node yet.")
+    ports = ports_of(reader, server.id)
+    networks = {n.id: n for n in reader.select(Network, id={p.network_id for p in ports})} if ports else {}
+    subnets = {s.id: s for s in reader.select(Subnet, network_id=set(networks))} if networks else {}
+    nics = tuple(_nic(port, networks[port.network_id], number) for number, port in enumerate(ports))
+    user_data = (
+        reader.sealer.open(server.user_data, context=f"server.user_data:{server.id}") if server.user_data else b""
+    )
+    instance = InstanceData(
+        uuid=server.id,
+        name=server.name,
+        hostname=server.hostname,
+        project_id=server.project_id,
+        availability_zone=server.zone,
+        flavor=server.flavor.name,
+        image_id=server.image_id,
+        keys=((server.key_name, server.key_public),) if server.key_public else (),
+        meta=server.metadata,
+        user_data=user_data,
+        launch_index=server.launch_index,
+        reservation_id=server.reservation_id,
+        nics=tuple(
+            _instance_nic(port, networks[port.network_id], subnets, n) for port, n in zip(ports, nics, strict=True)
+        ),
+        security_groups=server.security_groups,
+    )
+    properties = server.image_properties | {f"flavor:{k}": v for k, v in server.flavor.extra_specs.items()}
+    return GuestPlan(
+        server_id=server.id,
+        project_id=server.project_id,
+        cloud_id=services.cloud_id,
+        name=server.name,
+        hostname=server.hostname,
+        pillar=server.pillar,
+        vcpus=server.flavor.vcpus,
+        memory_mib=server.flavor.ram,
+        disk_gib=server.flavor.disk,
+        blob=_blob(services, server.image_sha256, server.image_format, server.image_properties),
+        kernel=_kernel(services, server),
+        identity=server.identity,
+        nics=nics,
+        processes_max=int(server.flavor.extra_specs.get("trilith:processes", "4096")),
+        properties=properties,
+        config_drive=True,
+        instance=instance,
+        metadata=_endpoints(reader, networks, subnets),
+        running=running,
+    )
+
+
+def _blob(services: Services, sha256: str, disk_format: str, properties: dict[str, str]) -> BlobSource:
+    return BlobSource(sha256=sha256, path=str(services.blobs / sha256), disk_format=disk_format, properties=properties)
+
+
+def _kernel(services: Services, server: Server) -> BlobSource | None:
+    sha256 = server.image_properties.get(KERNEL, "")
+    if not sha256:
+        return None
+    return _blob(services, sha256, server.image_properties.get(KERNEL_FORMAT, "root-tar"), {})
+
+
+def _nic(port: Port, network: Network, number: int) -> NicSpec:
+    return NicSpec(
+        port_id=port.id,
+        mac=port.mac_address,
+        ifname=interface_name(port.id),
+        mtu=network.mtu,
+        guest_name=f"eth{number}",
+    )
+
+
+def _instance_nic(port: Port, network: Network, subnets: dict[str, Subnet], nic: NicSpec) -> InstanceNic:
+    addresses = []
+    for fixed in port.fixed_ips:
+        subnet = subnets[fixed.subnet_id]
+        addresses.append(
+            InstanceAddress(
+                address=fixed.ip_address,
+                cidr=subnet.cidr,
+                gateway=subnet.gateway,
+                dns=subnet.dns,
+                routes=tuple((r.destination, r.nexthop) for r in subnet.routes),
+                dhcp=subnet.dhcp,
+                ipv6_mode=subnet.ipv6_address_mode,
+                subnet_id=subnet.id,
+            )
+        )
+    return InstanceNic(
+        port_id=port.id,
+        network_id=network.id,
+        mac=port.mac_address,
+        mtu=network.mtu,
+        ifname=nic.ifname,
+        addresses=tuple(addresses),
+    )
+
+
+def _endpoints(
+    reader: Reader, networks: dict[str, Network], subnets: dict[str, Subnet]
+) -> tuple[MetadataEndpoint, ...]:
+    """The localports of these networks, with their addresses in each subnet."""
+    with_port = {n.metadata_port_id: n for n in networks.values() if n.metadata_port_id and n.metadata_mac}
+    if not with_port:
+        return ()
+    found = []
+    table = REGISTRY[Port].table
+    for port in reader.select(Port, table.c.id.in_(list(with_port))):
+        network = with_port[port.id]
+        addresses = tuple(
+            f"{ip.ip_address}/{subnets[ip.subnet_id].cidr.partition('/')[2]}"
+            for ip in port.fixed_ips
+            if ip.subnet_id in subnets
+        )
+        found.append(
+            MetadataEndpoint(
+                network_id=network.id, port_id=port.id, mac=port.mac_address, mtu=network.mtu, addresses=addresses
+            )
+        )
+    return tuple(found)
+
+
+def without_port(plan: GuestPlan, port_id: str) -> GuestPlan:
+    return replace(plan, nics=tuple(n for n in plan.nics if n.port_id != port_id))

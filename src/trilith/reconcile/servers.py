@@ -1,0 +1,118 @@
+"""Keeps servers true: what nodes report against what is wanted. What differs becomes a job, or a corrected row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+import structlog
+
+from trilith import errors
+from trilith.agent.calls import Nothing, ServerArgs
+from trilith.jobs.services import Services
+from trilith.model import server as model
+from trilith.model.guest import GuestEvent, GuestEventKind, GuestFacts, HostFacts, PowerState
+from trilith.model.server import Server, ServerState
+from trilith.store.tx import Tx
+
+log = structlog.get_logger("reconcile")
+
+#: a guest that no server owns is removed only when it was seen so in two reports: a create in another transaction,
+#: or a report that was under way, must not lose a guest
+_SEEN_TWICE = 2
+_OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
+#: the reason of a SHUTDOWN that the guest's own power-off caused; without it the guest was lost (host reboot, kill)
+POWERED_OFF = "powered-off"
+
+
+class ServerReconciler:
+    """Facts come by `reported` and `happened` (from the links); `run` works them off one node at a time."""
+
+    _services: Services
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[tuple[str, list[GuestFacts], bool]] = asyncio.Queue()
+        self._orphans: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    async def reported(self, node: str, guests: list[GuestFacts], facts: HostFacts | None = None) -> None:
+        self._queue.put_nowait((node, guests, True))
+
+    async def happened(self, node: str, event: GuestEvent) -> None:
+        power = _POWER_OF.get(event.kind)
+        if power is not None:
+            reason = POWERED_OFF if event.kind is GuestEventKind.STOPPED else event.detail
+            fact = GuestFacts(server_id=event.server_id, power=power, reason=reason)
+            self._queue.put_nowait((node, [fact], False))
+
+    async def run(self, services: Services) -> None:
+        self._services = services
+        while True:
+            node, guests, whole = await self._queue.get()
+            try:
+                await self._compare(node, guests, whole=whole)
+            except errors.Conflict as err:
+                log.info("a server changed meanwhile; the next report decides", node=node, error=str(err))
+            except errors.Backend as err:
+                log.warning("reconciliation waits for the next report", node=node, error=str(err))
+
+    async def _compare(self, node: str, guests: list[GuestFacts], *, whole: bool) -> None:
+        known = {g.server_id: g for g in guests}
+
+        def body(tx: Tx) -> list[str]:
+            wanted = tx.select(Server, node=node) if whole else tx.select(Server, id=list(known))
+            for found in wanted:
+                fact = known.get(found.id)
+                if fact is None:
+                    fact = GuestFacts(server_id=found.id, power=PowerState.SHUTDOWN, reason="absent")
+                if found.node == node:
+                    _settle(tx, found, fact)
+            owned = {s.id for s in wanted if s.node == node}
+            return [g for g in known if g not in owned] if whole else []
+
+        for orphan in await self._services.store.write(body):
+            await self._orphan(node, orphan)
+
+    async def _orphan(self, node: str, server_id: str) -> None:
+        key = (node, server_id)
+        self._orphans[key] = self._orphans.get(key, 0) + 1
+        while len(self._orphans) > 1000:
+            self._orphans.popitem(last=False)
+        if self._orphans[key] < _SEEN_TWICE:
+            return
+        alive = await self._services.store.read(lambda r: r.find(Server, server_id))
+        if alive is not None and (alive.node == node or alive.task):
+            return
+        log.warning("a guest that no server owns is removed", node=node, server=server_id)
+        await self._services.links.call(node, "guest.delete", ServerArgs(server_id), Nothing, timeout=120)
+        del self._orphans[key]
+
+
+_POWER_OF = {
+    GuestEventKind.STARTED: PowerState.RUNNING,
+    GuestEventKind.REBOOTED: PowerState.RUNNING,
+    GuestEventKind.RESUMED: PowerState.RUNNING,
+    GuestEventKind.PAUSED: PowerState.PAUSED,
+    GuestEventKind.STOPPED: PowerState.SHUTDOWN,
+    GuestEventKind.CRASHED: PowerState.CRASHED,
+    GuestEventKind.SUSPENDED: PowerState.SUSPENDED,
+}
+
+
+def _settle(tx: Tx, found: Server, fact: GuestFacts) -> None:
+    """One server against one fact. A server that a job owns is left to its job."""
+    if found.task or found.job_id or fact.power is PowerState.UNKNOWN:
+        if fact.power is PowerState.UNKNOWN and found.power is not PowerState.UNKNOWN and not found.task:
+            tx.change(found, power=PowerState.UNKNOWN)
+        return
+    if found.state is ServerState.ACTIVE and fact.power is PowerState.SHUTDOWN and fact.reason == POWERED_OFF:
+        # it powered itself off: that is the user's wish
+        tx.change(found, **model.end(found, "powered-off"), power=fact.power, desired=PowerState.SHUTDOWN)
+    elif found.state is ServerState.ACTIVE and fact.power in _OFF:
+        # it crashed, or the node lost it in a reboot: what is desired is restored
+        from trilith.commands import servers as commands
+
+        commands.restore(tx, found)
+    elif found.state is ServerState.STOPPED and fact.power is PowerState.RUNNING:
+        tx.change(found, **model.end(found, "found-running"), power=fact.power, desired=PowerState.RUNNING)
+    elif found.power is not fact.power:
+        tx.change(found, power=fact.power)
