@@ -18,7 +18,7 @@ from trilith.errors import Backend, Deadline
 
 JAIL = Path(__file__).parent / "inside" / "jail.py"
 #: exit code of jail.py when the confinement itself failed
-NO_JAIL = 125
+NO_JAIL, NO_JAIL_SAYS = 125, b"confinement: "
 TAIL = 800
 
 
@@ -123,7 +123,7 @@ async def confined(
         outcome = await spawn([sys.executable, "-I", str(JAIL), json.dumps(spec)], timeout=bounds.timeout)
     finally:
         os.rmdir(base)
-    if outcome.code == NO_JAIL:
+    if outcome.code == NO_JAIL and outcome.err.startswith(NO_JAIL_SAYS):
         raise Backend(
             f"The confinement for untrusted images cannot be made: {outcome.words}",
             hint="Run as root on a kernel with namespaces; `trilith doctor` tries it.",

@@ -26,7 +26,9 @@ datasource:
     retries: 3
 # RSA keys take seconds on an emulated CPU, and no client of this decade needs them
 ssh_genkeytypes: [ed25519, ecdsa]
-apt_preserve_sources_list: true
+apt:
+  preserve_sources_list: true
+locale: C.UTF-8
 manage_etc_hosts: true
 # the root file system is the whole disk
 growpart:

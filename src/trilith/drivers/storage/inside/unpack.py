@@ -87,6 +87,7 @@ class Policy:
             if target not in self.files:
                 raise Refused(f"{member.name!r} is a hard link to {member.linkname!r}, no file unpacked before")
             self.files.add(path)
+            self.links.discard(path)
         elif member.issym():
             self.links.add(path)
             self.files.discard(path)
