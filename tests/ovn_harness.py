@@ -56,7 +56,11 @@ class Guest:
         """open, refused or filtered."""
         return await inside(self.name, lambda: _tcp(address, port, seconds))
 
-    async def resolve(self, name: str, server: str) -> str:
+    async def asks(self, server: str) -> bool:
+        """True when a DNS server answers there, whatever it says."""
+        return await inside(self.name, lambda: _dns("nobody.invalid", server)) is not None
+
+    async def resolve(self, name: str, server: str) -> str | None:
         return await inside(self.name, lambda: _dns(name, server))
 
 
@@ -92,6 +96,22 @@ class Node:
     async def host_ping(self, address: str, *, seconds: float = 5.0) -> bool:
         return await _ping(self.netns, address, seconds)
 
+    async def outsider(self, host: str, outside: str, *, via: str = "") -> Guest:
+        """Another machine on a wire of the host's own: `host` is the host's address there, `outside` the machine's."""
+        tag = uuid.uuid4().hex[:8]
+        guest = Guest(name=f"tlg-{tag}", port_id="", address=outside.partition("/")[0])
+        self.guests.append(guest)
+        await run(["ip", "netns", "add", guest.name])
+        link = ["ip", "link", "add", f"o-{tag}", "type", "veth", "peer", "name", "eth0", "netns", guest.name]
+        await run(link, netns=self.netns)
+        await run(
+            ["ip", "-batch", "-"], netns=self.netns, stdin=f"address add {host} dev o-{tag}\nlink set o-{tag} up\n"
+        )
+        lines = ["link set lo up", f"address add {outside} dev eth0", "link set eth0 up"]
+        lines += [f"route add {via} via {host.partition('/')[0]}"] if via else []
+        await run(["ip", "-batch", "-"], netns=guest.name, stdin="\n".join(lines) + "\n")
+        return guest
+
     async def host_tcp(self, address: str, port: int, *, seconds: float = 1.5) -> str:
         return await inside(self.netns, lambda: _tcp(address, port, seconds))
 
@@ -100,8 +120,13 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def running_node(cloud_id: str = "test", **settings: object) -> AsyncIterator[Node]:
-    """Daemons, driver and switch up in a fresh network namespace; all gone afterwards, and that is checked."""
+async def running_node(
+    cloud_id: str = "test", *, daemons: tuple[str, ...] = (), **settings: object
+) -> AsyncIterator[Node]:
+    """Daemons, driver and switch up in a fresh network namespace; all gone afterwards, and that is checked.
+
+    daemons: only these, and no driver.
+    """
     netns = f"tln-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     state = Path(tempfile.mkdtemp(prefix="tl-"))
     await run(["ip", "netns", "add", netns])
@@ -123,6 +148,10 @@ async def running_node(cloud_id: str = "test", **settings: object) -> AsyncItera
         network = await settle_network(draft)
         stack.push_async_callback(supervisor.close)
         stack.push_async_callback(_stop, network, supervisor)
+        if daemons:
+            await supervisor.start([spec for spec in network.specs() if spec.name in daemons])
+            yield Node(network, supervisor, None, None, events)  # type: ignore[arg-type]
+            return
         await start_network(network, supervisor)
         driver = await connect(network.nb, network.sb, cloud_id=cloud_id)
         stack.push_async_callback(driver.close)
@@ -174,8 +203,8 @@ def _tcp(address: str, port: int, seconds: float) -> str:
     return "refused" if code == errno.ECONNREFUSED else "filtered"
 
 
-def _dns(name: str, server: str) -> str:
-    """The first A record (RFC 1035), or "" when nobody answers."""
+def _dns(name: str, server: str) -> str | None:
+    """The first A record (RFC 1035), "" for none, None when nobody answers."""
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     query = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -184,5 +213,5 @@ def _dns(name: str, server: str) -> str:
         try:
             answer = client.recv(512)
         except TimeoutError:
-            return ""
+            return None
     return socket.inet_ntoa(answer[-4:]) if struct.unpack(">H", answer[6:8])[0] else ""

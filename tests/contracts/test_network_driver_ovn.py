@@ -10,11 +10,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
+from tests.golden.ovn.batch import BATCH, WEB
 from tests.ovn_harness import MTU, Guest, Node, running_node
-from trilith.agent.daemons import start_network
+from trilith.agent.daemons import NodeNetwork, default_run_dir, settle_network, start_network, stop_network
 from trilith.agent.supervise import Supervisor
 from trilith.drivers.ovn.metadata_ns import (
     ensure_metadata_namespace,
@@ -24,7 +26,7 @@ from trilith.drivers.ovn.metadata_ns import (
 )
 from trilith.drivers.ovn.northbound import OvnNorthbound, connect
 from trilith.drivers.ovn.tools import run
-from trilith.errors import Backend, Conflict, Deadline, Missing
+from trilith.errors import Backend, Conflict, Deadline, Invalid, Missing
 from trilith.model.topology import (
     Binding,
     Ensure,
@@ -184,6 +186,129 @@ async def test_guests_reach_what_they_may(node: Node) -> None:
         await node.driver.apply([Ensure(noun=group)])
         await node.driver.wait_applied(timeout=10)
         assert await b.tcp(a.address, 80) == "open"
+
+
+async def test_the_external_network_is_the_hosts_alone(node: Node) -> None:
+    made = topology()
+    _, b = await two_guests(node, made)
+    far = await node.outsider("198.51.100.1/24", "198.51.100.2/24", via="172.24.4.0/24")
+    # out by masquerade: the far machine has no route to the tenant's network, and answers the host
+    assert await b.ping(far.address)
+    # and not in: the floating IP is for this host
+    assert await node.host_ping("172.24.4.50")
+    assert not await far.ping("172.24.4.50", seconds=1)
+    # dnsmasq on the bridge answers guests, but not the outside
+    assert await b.asks("172.24.4.1")
+    assert (await run(["cat", "/proc/sys/net/ipv4/ip_forward"], netns=node.netns)).strip() == "1"
+    external = node.network.external
+    assert external is not None
+    assert external.table in await run(["nft", "list", "tables"], netns=node.netns)
+    for _ in range(2):
+        await external.down()
+    assert (await run(["cat", "/proc/sys/net/ipv4/ip_forward"], netns=node.netns)).strip() == "0"
+    assert await run(["nft", "list", "tables"], netns=node.netns) == ""
+
+
+async def test_a_recreated_interface_of_the_same_name_works(node: Node) -> None:
+    made = topology()
+    a, b = await two_guests(node, made)
+    assert await b.ping(a.address)
+    name = next(i for i, p in (await node.switch.plugged()).items() if p == made.a.id)
+    for _ in range(3):
+        await run(["ip", "link", "delete", name], netns=node.netns)
+        await node.switch.unplug(name)
+        link = [
+            "ip",
+            "link",
+            "add",
+            name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            a.name,
+            "address",
+            made.a.mac,
+        ]
+        await run(link, netns=node.netns)
+        await run(["ip", "-batch", "-"], netns=a.name, stdin="address add 10.10.0.11/24 dev eth0\nlink set eth0 up\n")
+        await run(["ip", "link", "set", name, "up"], netns=node.netns)
+        await node.switch.plug(ifname=name, port_id=made.a.id, mac=made.a.mac)
+        await node.switch.wait_attached(name, timeout=5)
+        assert await b.ping(a.address)
+    # the same again is no change: not a packet is lost
+    await node.switch.plug(ifname=name, port_id=made.a.id, mac=made.a.mac)
+    assert (await node.switch.plugged())[name] == made.a.id
+    with pytest.raises(Invalid):
+        await node.switch.plug(ifname="a-name-of-17-byte", port_id=made.a.id, mac=made.a.mac)
+    with pytest.raises(Conflict):
+        await node.switch.unplug("br-ex")
+
+
+async def test_every_daemon_is_restarted(node: Node) -> None:
+    made = topology()
+    a, b = await two_guests(node, made)
+    for name in ("ovn-controller", "ovn-northd", "ovsdb-local", "ovsdb-central", "dnsmasq"):
+        before = node.pid(name)
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while node.pid(name) in (0, before):
+                await asyncio.sleep(0.01)
+        assert await b.ping(a.address)
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(Backend):
+                await node.driver.wait_applied(timeout=20)
+                break
+            await asyncio.sleep(0.02)
+    assert set((await node.switch.plugged()).values()) == {made.a.id, made.b.id}
+
+
+async def test_the_hosts_own_switch_is_used_and_left_as_it_was(tmp_path: Path) -> None:
+    """An Open vSwitch that runs already, with a bridge of its own, stands for the host's service."""
+    async with running_node("host", central=False, southbound="unix:/nonexistent", external_address="", dns=False,
+                            integration_bridge="br-host", daemons=("ovsdb-local", "ovs-vswitchd")) as host:  # fmt: skip
+        db = host.network.db
+        ask = ["ovs-vsctl", f"--db={db}"]
+        await run([*ask, "clear", "Open_vSwitch", ".", "external_ids"])
+        await run([*ask, "set", "Open_vSwitch", ".", "external_ids:system-id=theirs"])
+        draft = NodeNetwork(
+            cloud_id="c", node="n1", state_dir=tmp_path, run_dir=default_run_dir(tmp_path), netns=host.netns,
+            host_run_dir=host.network.run_dir, external_address="172.24.5.1/24",
+        )  # fmt: skip
+        network = await settle_network(draft)
+        assert network.host_switch
+        supervisor = Supervisor(tmp_path / "daemons")
+        try:
+            await start_network(network, supervisor)
+            assert {s.name for s in supervisor.status()} & {"ovsdb-local", "ovs-vswitchd"} == set()
+            driver = await connect(network.nb, network.sb, cloud_id="c")
+            try:
+                await driver.wait_applied(timeout=10)
+                async with asyncio.timeout(10):
+                    while not await driver.chassis():
+                        await asyncio.sleep(0.01)
+                assert [(c.name, c.hostname) for c in await driver.chassis()] == [("theirs", "n1")]
+            finally:
+                await driver.close()
+            with pytest.raises(Conflict, match="already belongs"):
+                await settle_network(replace(draft, southbound="tcp:192.0.2.1:6642"))
+        finally:
+            await stop_network(network, supervisor)
+            await supervisor.close()
+        assert (await run([*ask, "list-br"])).split() == ["br-host"]
+        assert (await run([*ask, "get", "Open_vSwitch", ".", "external_ids"])).strip() == "{system-id=theirs}"
+
+
+async def test_a_directory_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    with pytest.raises(Invalid, match="too long"):
+        await settle_network(
+            NodeNetwork(cloud_id="c", node="n", state_dir=long, run_dir=long / "run", datapath="netdev")
+        )
+    assert str(default_run_dir(long)).startswith("/run/trilith-")
 
 
 async def test_a_port_cannot_spoof(node: Node) -> None:
@@ -349,6 +474,54 @@ async def test_bindings_follow_the_port(node: Node) -> None:
 async def _take(source: AsyncIterator[Binding], count: int) -> AsyncIterator[Binding]:
     for _ in range(count):
         yield await anext(source)
+
+
+async def test_a_thousand_ports_in_one_batch(node: Node) -> None:
+    """More than a socket takes at once, in both directions."""
+    made = topology()
+    ports = [replace(made.a, id=new(), mac=f"fa:16:3e:02:{n // 256:02x}:{n % 256:02x}") for n in range(1000)]
+    await node.driver.apply([*made.nouns, *(Ensure(noun=port) for port in ports)])
+    assert len(await node.driver.owned()) == 1006
+    await node.driver.apply([Remove(kind="network", id=made.network.id)])
+    assert {o.kind for o in await node.driver.owned()} == {"network", "router", "security_group"}
+
+
+async def test_all_that_the_model_can_say_is_understood(node: Node) -> None:
+    """northd and the controller take the golden batch without a word of complaint."""
+    await node.driver.apply(BATCH)
+    guest = await node.guest(WEB.id, WEB.mac, "10.10.0.11/24")
+    await node.driver.wait_up([WEB.id], timeout=10)
+    await node.driver.wait_applied(timeout=10)
+    assert await guest.ping("10.10.0.1")
+    expected = ("connection", "OVNSB commit failed", "vif_plug_provider")
+    for name in ("ovn-northd", "ovn-controller"):
+        log = (node.network.log_dir / f"{name}.log").read_text()
+        complaints = [line for line in log.splitlines() if "|WARN|" in line or "|ERR|" in line]
+        assert [line for line in complaints if not any(w in line for w in expected)] == []
+
+
+async def test_dhcp(node: Node, tmp_path: Path) -> None:
+    made = topology()
+    option = ("ntp-server", "10.10.0.77", 4)
+    await node.driver.apply(
+        [*made.nouns, Ensure(noun=replace(made.a, revision=2, hostname="one", dhcp_options=(option,)))]
+    )
+    guest = await node.guest(made.a.id, made.a.mac, "192.0.2.1/32")
+    await node.driver.wait_up([made.a.id], timeout=10)
+    script = tmp_path / "lease.sh"
+    script.write_text(f"#!/bin/sh\n[ $1 = bound ] && env > {tmp_path}/lease\nexit 0\n")
+    script.chmod(0o755)
+    # the guest's own host name and other routes are not touched by this script
+    argv = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1", "-s", str(script)]
+    await run([*argv, "-O", "ntpsrv", "-O", "hostname"], netns=guest.name)
+    lease = dict(line.partition("=")[::2] for line in (tmp_path / "lease").read_text().splitlines())
+    assert lease["ip"] == "10.10.0.11"
+    assert lease["router"] == "10.10.0.1"
+    assert lease["dns"] == "172.24.4.1"
+    assert lease["mtu"] == str(MTU)
+    assert lease["ntpsrv"] == "10.10.0.77"
+    assert lease["hostname"] == "one"
+    assert "169.254.169.254/32 10.10.0.2" in lease["staticroutes"]
 
 
 async def test_a_dead_database_fails_at_once_and_comes_back(node: Node) -> None:

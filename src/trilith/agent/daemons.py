@@ -24,7 +24,7 @@ _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 #: unix(7): sun_path has 108 bytes with its end.
 _SOCKET_BYTES = 107
 _LONGEST_SOCKET = "ovn-controller.4194304.ctl"
-_HOST_SWITCH = Path("/run/openvswitch/db.sock")
+_HOST_RUN_DIR = Path("/run/openvswitch")
 _CHATTER = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 
 
@@ -35,7 +35,7 @@ class NodeNetwork:
     central: run the northbound and southbound databases and northd here; `listen` are further remotes of theirs
     ("ptcp:6642:10.0.0.1"). southbound: where the controller connects, "" for the central ones here.
     datapath: system | netdev, "" to find out. external_address: the host's own on the external bridge, "" for none.
-    host_switch: use the host's running Open vSwitch instead of one of our own.
+    host_switch: use the host's own Open vSwitch, which answers in host_run_dir, instead of starting one beside it.
     """
 
     cloud_id: str
@@ -55,6 +55,7 @@ class NodeNetwork:
     dns: bool = True
     netns: str = ""
     cgroups: bool = False
+    host_run_dir: Path = _HOST_RUN_DIR
     host_switch: bool = False
 
     @property
@@ -67,7 +68,7 @@ class NodeNetwork:
 
     @property
     def switch_run_dir(self) -> Path:
-        return _HOST_SWITCH.parent if self.host_switch else self.run_dir
+        return self.host_run_dir if self.host_switch else self.run_dir
 
     @property
     def db(self) -> str:
@@ -115,7 +116,9 @@ async def settle_network(draft: NodeNetwork) -> NodeNetwork:
             hint="Choose a shorter state or run directory.",
             field="run_dir",
         )
-    host_switch = not draft.netns and await asyncio.to_thread(_answers, _HOST_SWITCH)
+    # what runs in the host's namespace is of no use in another
+    elsewhere = bool(draft.netns) and draft.host_run_dir == _HOST_RUN_DIR
+    host_switch = not elsewhere and await asyncio.to_thread(_answers, draft.host_run_dir / "db.sock")
     datapath = draft.datapath or ("system" if await has_kernel_datapath() else "netdev")
     network = replace(draft, datapath=datapath, host_switch=host_switch)
     if host_switch:
@@ -141,10 +144,14 @@ async def start_network(network: NodeNetwork, supervisor: Supervisor) -> None:
 
 
 async def stop_network(network: NodeNetwork, supervisor: Supervisor) -> None:
-    """Stop them, and leave no process, interface, bridge, rule or setting. Databases stay in the state directory."""
+    """Stop them, whoever started them, and leave no process, interface, bridge, rule or setting.
+
+    Databases stay in the state directory.
+    """
     external = network.external
     if external is not None:
         await external.down()
+    supervisor.know(network.specs())
     await supervisor.stop([spec.name for spec in network.specs()])
     if network.host_switch:
         bridges = [network.integration_bridge, *([network.external_bridge] if external else [])]

@@ -133,6 +133,11 @@ def adopt(pid: int, started: int, *, cgroup: str = "") -> Process | None:
     return None
 
 
+def boot_id() -> str:
+    """Start times count from boot: the same pid and ticks in another boot are another process (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def find_by_token(variable: str, token: str) -> tuple[Process, str] | None:
     """The session leader whose environment has `variable=token:rest`, and the rest."""
     wanted = f"{variable}={token}:".encode()

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trilith.agent.process import Process, adopt, cgroup_parent, find_by_token, remove_cgroup, start_time
+from trilith.agent.process import Process, adopt, boot_id, cgroup_parent, find_by_token, remove_cgroup, start_time
 from trilith.drivers.ovn.tools import enter_netns
 from trilith.errors import Backend, Deadline, Invalid
 
@@ -130,6 +130,11 @@ class Supervisor:
                 daemon.spec = spec
             await self._bring_up([name for name in order if name in {s.name for s in specs}])
 
+    def know(self, specs: Iterable[DaemonSpec]) -> None:
+        """Take responsibility without starting: what an earlier supervisor left running can then be stopped."""
+        for spec in specs:
+            self._daemons.setdefault(spec.name, _Daemon(spec))
+
     async def stop(self, names: Iterable[str] | None = None) -> None:
         """Stop these (default: all), dependants first, and forget them. Absent is success. Raises Deadline."""
         async with self._lock:
@@ -211,9 +216,10 @@ class Supervisor:
     def _find(self, spec: DaemonSpec) -> tuple[Process, str] | None:
         try:
             kept = json.loads(self._record_path(spec.name).read_text())
-            process = adopt(int(kept["pid"]), int(kept["start"]), cgroup=str(kept["cgroup"]))
-            if process is not None:
-                return process, str(kept["fingerprint"])
+            if kept["boot"] == boot_id():
+                process = adopt(int(kept["pid"]), int(kept["start"]), cgroup=str(kept["cgroup"]))
+                if process is not None:
+                    return process, str(kept["fingerprint"])
         except FileNotFoundError:
             pass  # never started, or its record was lost with its starter: the token tells
         except (ValueError, KeyError, TypeError) as error:
@@ -386,6 +392,7 @@ class Supervisor:
         kept = {
             "pid": process.pid,
             "start": start_time(process.pid),
+            "boot": boot_id(),
             "fingerprint": spec.fingerprint,
             "cgroup": process.cgroup,
         }

@@ -1,4 +1,4 @@
-"""An OVSDB small enough to read: what the operations of RFC 7047 do to rows, with the northbound schema's references."""
+"""An OVSDB small enough to read: what RFC 7047's operations do to rows, with the northbound schema's references."""
 
 from __future__ import annotations
 

@@ -149,7 +149,9 @@ class Database:
         # leader_only: in a clustered database only the leader's replica is sure to hold what was just committed
         idl = _Idl(remote, helper, leader_only=name == "OVN_Northbound")
         idl.watchers = []
-        idl._session.reconnect.set_backoff(1000, 1000)
+        # set_backoff() allows no less than a second, in which every transaction would fail; the supervisor restarts a
+        # database in a tenth of that
+        idl._session.reconnect.min_backoff, idl._session.reconnect.max_backoff = 50, 1000
         self = cls(remote, idl, name)
         self._thread.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -215,4 +216,4 @@ def _set(values: Iterable[str]) -> str:
 
 
 def _text(domain: str) -> str:
-    return '"' + domain.rstrip(".") + '"'
+    return json.dumps(domain.rstrip("."))

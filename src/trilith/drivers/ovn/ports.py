@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import re
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from trilith.drivers.ovn.groups import drop_group, ensure_drop_group, placeholde
 from trilith.drivers.ovn.networks import PORT, SWITCH, dhcp_row
 from trilith.drivers.ovn.plan import Plan
 from trilith.drivers.ovn.rows import Value
-from trilith.errors import Unsupported
+from trilith.errors import Invalid, Unsupported
 from trilith.model.topology import PortSpec
 
 #: Neutron's and dnsmasq's names of DHCP options → OVN's (ovn-nb(5)); numbers are RFC 2132's codes.
@@ -53,16 +55,24 @@ _V6_OPTIONS = {
     "bootfile-name": "bootfile_name", "59": "bootfile_name",
 }  # fmt: skip
 _QUOTED = {"domain_name", "hostname", "bootfile_name", "path_prefix", "wpad", "domain_search", "domain_search_list"}
+#: Addresses, numbers, names, and sets of these in braces.
+_PLAIN = re.compile(r"[0-9A-Za-z.:/_-]{1,255}|\{[0-9A-Za-z.:/, _-]{1,1024}\}")
 
 
 def dhcp_option(name: str, value: str, version: int) -> tuple[str, str]:
-    """OVN's own spelling of one extra DHCP option. Raises Unsupported for one that OVN does not know."""
+    """OVN's own spelling of one extra DHCP option.
+
+    Values become part of OVN's action language, so text is quoted (its strings are JSON's) and the rest is bounded.
+    Raises Unsupported for an option that OVN does not know, Invalid for a value that it could not read.
+    """
     plain = name.lower().removeprefix("option:").replace("_", "-")
     found = (_V4_OPTIONS if version == 4 else _V6_OPTIONS).get(plain)
     if found is None:
         raise Unsupported(f"OVN has no DHCPv{version} option {name}.", capability=f"dhcp.option.{plain}")
-    if found in _QUOTED and not value.startswith('"'):
-        value = f'"{value}"'
+    if found in _QUOTED:
+        return found, json.dumps(value)
+    if not _PLAIN.fullmatch(value):
+        raise Invalid(f"{value!r} is no value of the DHCP option {name}.", field="extra_dhcp_opts")
     return found, value
 
 
@@ -76,7 +86,7 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
     if spec.host:
         options["requested-chassis"] = spec.host
     if spec.hostname:
-        options["hostname"] = spec.hostname
+        options["hostname"] = json.dumps(spec.hostname)  # goes into OVN's action language as it is
     groups = _groups(spec)
     new = plan.put(
         PORT,
