@@ -334,7 +334,7 @@ async def test_linux_guest(host: Rig, tmp_path: Path) -> None:
     try:
         await driver.create(spec)
         await driver.start(spec)
-        await host.line(spec, b"GUEST-UP", timeout=90)
+        await host.line(spec, b"READY", timeout=90)
         await host.line(spec, nic(4).mac.encode(), timeout=30)
         log = await driver.console_log(spec.server_id, max_bytes=65_536)
         assert b"product=OpenStack Nova" in log
@@ -359,7 +359,7 @@ async def test_linux_guest(host: Rig, tmp_path: Path) -> None:
         copy.unlink()
 
         await driver.reboot(spec, hard=False)
-        await host.line(spec, b"GUEST-UP", timeout=90, count=2)
+        await host.line(spec, b"READY", timeout=90, count=2)
         pressed = time.monotonic()
         await driver.stop(spec.server_id, timeout=40)
         assert time.monotonic() - pressed < 40

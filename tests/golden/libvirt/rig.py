@@ -42,7 +42,8 @@ mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev
 for m in {modules}; do insmod /lib/$m.ko; done
 echo GUEST-UP product=$(cat /sys/class/dmi/id/product_name) uuid=$(cat /sys/class/dmi/id/product_uuid)
 echo DISK $(cat /sys/block/vda/size) $(ls /sys/block)
-acpid -f -c /etc/acpi &
+mkdir -p /var/run; acpid -f -c /etc/acpi -l /dev/console &
+sleep 1; echo READY
 old=
 while :; do now=$(cat /sys/class/net/*/address | tr '\\n' ' '); [ "$now" = "$old" ] || echo "LINKS $now"; old=$now
 sleep 0.2; done

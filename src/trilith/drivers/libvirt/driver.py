@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 from xml.etree.ElementTree import tostring
@@ -41,6 +41,9 @@ T = TypeVar("T")
 
 #: seconds for a guest to reboot itself, and to let go of an interface
 SOFT_REBOOT_DEADLINE, UNPLUG_DEADLINE = 60.0, 20.0
+#: seconds after which the power button is pressed again: a guest that is still booting does not notice the first time
+#: (Nova: shutdown_retry_interval)
+PRESS_AGAIN = 10.0
 #: what every guest of ours begins with, before its id
 PREFIX = "t-"
 
@@ -152,25 +155,35 @@ class LibvirtDriver:
         A Linux guest needs a handler of the ACPI button (systemd-logind, acpid, busybox acpid with the button driver).
         """
 
-        def ask(connection: Any) -> bool:
-            domain = domains.need(connection, self._cloud_id, server_id)
+        doing = f"stop server {server_id}"
+
+        def ask(domain: Any) -> bool:
             if not domain.isActive():
-                return False
+                return True
             whose = domains.owner(domain)
             if timeout <= 0 or (whose is not None and whose.bare) or domain.state(0)[0] != libvirt.VIR_DOMAIN_RUNNING:
+                domains.stop_at_once(domain)
                 return True
             domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_DEFAULT)
             return False
 
         with self._hub.expect(_ended(server_id)) as ended:
-            forced = await self._call(f"stop server {server_id}", ask)
-            if not forced and await self._active(server_id):
-                try:
-                    await asyncio.wait_for(ended, timeout)
-                except TimeoutError:
-                    forced = True
-        if forced:
-            await self._call(f"stop server {server_id}", self._with(server_id, domains.stop_at_once))
+            if await self._call(doing, self._with(server_id, ask)):
+                return
+            if not await self._press(ended, timeout, lambda: self._call(doing, self._with(server_id, ask))):
+                await self._call(doing, self._with(server_id, domains.stop_at_once))
+
+    async def _press(
+        self, answer: asyncio.Future[Happening], timeout: float, again: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Wait for the guest's answer, pressing again from time to time. False when it never came."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while (left := until - loop.time()) > 0:
+            await asyncio.wait([answer], timeout=min(left, PRESS_AGAIN))
+            if answer.done() or (left > PRESS_AGAIN and await again()):
+                return True
+        return answer.done()
 
     async def reboot(self, spec: GuestSpec, *, hard: bool) -> None:
         server_id = spec.server_id
@@ -200,14 +213,16 @@ class LibvirtDriver:
             domain.reboot(libvirt.VIR_DOMAIN_REBOOT_DEFAULT)
             return True
 
+        doing = f"reboot server {server_id}"
         with self._hub.expect(again) as rebooted:
-            if not await self._call(f"reboot server {server_id}", self._with(server_id, work)):
+            if not await self._call(doing, self._with(server_id, work)):
                 return False
-            try:
-                await asyncio.wait_for(rebooted, self._soft_reboot_deadline)
-            except TimeoutError:
+
+            async def repeat() -> bool:
+                await self._call(doing, self._with(server_id, work))
                 return False
-        return True
+
+            return await self._press(rebooted, self._soft_reboot_deadline, repeat)
 
     async def pause(self, server_id: str) -> None:
         def work(domain: Any) -> None:
