@@ -45,6 +45,10 @@ class Settings:
     max_body: int = 1024 * 1024
     #: bytes of an uploaded image
     max_image: int = 64 * 1024**3
+    #: false takes an upload whose content is not of the declared disk format (unsafe images are refused always)
+    image_format_check: bool = True
+    #: hosts, addresses or CIDRs that `web-download` may reach though they are loopback or link-local
+    image_import_allow: tuple[str, ...] = field(default_factory=tuple)
     #: host-only external network
     external_cidr: str = "172.24.4.0/24"
     external_bridge: str = "br-ex"

@@ -33,11 +33,13 @@ IMAGE_TABLE = table(
         (_S.IMPORTING, "activate"): _S.ACTIVE,
         (_S.SAVING, "retry"): _S.QUEUED,
         (_S.IMPORTING, "retry"): _S.QUEUED,
+        (_S.UPLOADING, "retry"): _S.QUEUED,
         (_S.SAVING, "kill"): _S.KILLED,
         (_S.ACTIVE, "deactivate"): _S.DEACTIVATED,
         (_S.DEACTIVATED, "deactivate"): _S.DEACTIVATED,
         (_S.DEACTIVATED, "reactivate"): _S.ACTIVE,
         (_S.ACTIVE, "reactivate"): _S.ACTIVE,
+        **{(state, "delete"): _S.DELETED for state in _S if state is not _S.DELETED},
     },
 )
 
@@ -61,7 +63,11 @@ CONTAINER_FORMATS = ("bare", "ovf", "ova", "docker", "ami", "ari", "aki", "compr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image(Record):
-    """checksum: MD5, hash_value: SHA-512 (both as Glance shows them); sha256 keys the derived artefacts."""
+    """checksum: MD5, hash_value: SHA-512 (both as Glance shows them); sha256 keys the derived artefacts.
+
+    uploader: the node whose process receives the data now ("" for none): what it left half-way goes back to queued
+    when it starts again. message: why the last upload or import failed.
+    """
 
     name: str = ""
     owner: str = ""
@@ -81,6 +87,7 @@ class Image(Record):
     tags: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
     job_id: str = ""
+    uploader: str = ""
     message: str = ""
 
 
@@ -98,3 +105,14 @@ class BlobReference(Record):
     sha256: str
     holder_kind: str  # image | server | kernel
     holder_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobFacts:
+    """What was found while a blob's bytes passed by. size, virtual_size: bytes, -1 where unknown."""
+
+    sha256: str
+    checksum: str
+    hash_value: str
+    size: int
+    virtual_size: int = -1

@@ -1,0 +1,163 @@
+"""An image's data: upload, stage, download."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+
+import structlog
+from litestar.exceptions import HTTPException
+
+from trilith import errors
+from trilith.api.http.call import Call
+from trilith.api.http.route import Answer, Gone, MediaType
+from trilith.api.image.images import visible
+from trilith.api.image.wire import RangeNotSatisfiable
+from trilith.commands import blobs, images
+from trilith.commands.image_inspection import Inspection
+from trilith.model.image import BlobFacts, Image, ImageState
+
+log = structlog.get_logger("image")
+_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+
+
+def _check_upload(call: Call) -> None:
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream":
+        raise MediaType(f"Unsupported Content-Type {kind or '(none)'}: image data is sent as application/octet-stream.")
+    length = call.headers.get("content-length", "")
+    limit = call.host.settings.max_image
+    if length.isdigit() and int(length) > limit:
+        raise errors.TooLarge(f"The image is larger than {limit} bytes.", hint="See the setting max_image.")
+
+
+async def _arriving(call: Call) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in call.stream():
+            yield chunk
+    except HTTPException as err:  # the client went away: nobody reads the answer
+        raise errors.Invalid("The upload ended before all data had come.") from err
+
+
+async def upload(call: Call) -> None:
+    """204. 400 for content that is not of the declared format or not safe, 409 for an image that is not queued,
+    410 when it was deleted meanwhile, 413 for too much data or a full disk, 415 for another content type.
+
+    On any failure the image is queued again, and nothing stays on the disk.
+    """
+    image = await visible(call, "upload_image")
+    _check_upload(call)
+    node, directory = node_name(call), call.host.services.blobs
+    image = await call.write(lambda tx: images.begin_upload(tx, image.id, node), "image.upload")
+    settings = call.host.settings
+    inspection = Inspection(image.disk_format, enforce=settings.image_format_check, container=image.container_format)
+    facts: BlobFacts | None = None
+    try:
+        async with blobs.sink(directory, inspection, limit=settings.max_image) as sink:
+            facts = await blobs.fill(sink, _arriving(call))
+            with blobs.pinned(facts.sha256):
+                await asyncio.to_thread(sink.keep, blobs.path_of(directory, facts.sha256))
+                await _activate(call, image, facts)
+    except BaseException as err:
+        await _back(call, image.id, err)
+        if facts is not None:  # the blob may be in place without its reference
+            await asyncio.shield(blobs.collect(call.host.store, directory, [facts.sha256]))
+        raise
+
+
+async def _activate(call: Call, image: Image, facts: BlobFacts) -> None:
+    try:
+        await call.write(lambda tx: images.finish_upload(tx, image.id, facts), "image.activate")
+    except errors.Missing as err:
+        raise _gone(image) from err
+
+
+def _gone(image: Image) -> errors.TrilithError:
+    return Gone(f"Image {image.id} could not be found after upload. It was deleted during the upload.")
+
+
+async def _back(call: Call, image_id: str, why: BaseException) -> None:
+    """Also when the request's task is cancelled: then the write goes on shielded, and the sweep of the next start
+    covers a process that dies here."""
+    reason = str(why) or type(why).__name__
+    log.info("upload failed", image=image_id, reason=reason)
+    store = call.host.store
+    await asyncio.shield(
+        store.write(lambda tx: images.fail_upload(tx, image_id, reason), actor=call.actor, action="image.fail_upload")
+    )
+
+
+async def stage(call: Call) -> None:
+    """204: the data waits for `import` by glance-direct. 409 for an image that is not queued, 413, 415 as upload."""
+    image = await visible(call, "modify_image")
+    _check_upload(call)
+    node, directory = node_name(call), call.host.services.blobs
+    image = await call.write(lambda tx: images.begin_stage(tx, image.id, node), "image.stage")
+    try:
+        async with blobs.sink(directory, limit=call.host.settings.max_image) as sink:
+            await blobs.fill(sink, _arriving(call))
+            await asyncio.to_thread(sink.keep, blobs.staged_path(directory, image.id))
+            await call.write(lambda tx: images.finish_stage(tx, image.id, sink.size), "image.staged")
+    except errors.Missing as err:
+        await blobs.unstage(directory, image.id)
+        raise _gone(image) from err
+    except BaseException as err:
+        await asyncio.shield(blobs.unstage(directory, image.id))
+        await _back(call, image.id, err)
+        raise
+
+
+async def download(call: Call) -> Answer:
+    """200, 206 for a range, 204 where there is no data yet. 403 while deactivated, 416 for a range outside of it."""
+    image = await visible(call, "download_image")
+    if image.state is ImageState.DEACTIVATED and not call.actor.is_admin:
+        raise errors.Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+    if image.state not in (ImageState.ACTIVE, ImageState.DEACTIVATED) or not image.sha256:
+        return Answer(status=204)
+    path = blobs.path_of(call.host.services.blobs, image.sha256)
+    if not await asyncio.to_thread(path.is_file):
+        raise errors.Missing(
+            f"The data of image {image.id} is not on this node.", hint="It was removed from the state directory."
+        )
+    headers = {"Content-MD5": image.checksum, "Accept-Ranges": "bytes"}
+    start, end = _span(call.headers.get("range", ""), image.size)
+    status = 200
+    if (start, end) != (0, image.size):
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{image.size}"
+        del headers["Content-MD5"]
+    headers["Content-Length"] = str(end - start)
+    if image.size == 0:
+        return Answer(b"", headers=headers, media_type="application/octet-stream")
+    return Answer(
+        status=status,
+        headers=headers,
+        media_type="application/octet-stream",
+        stream=blobs.read_file(path, start=start, length=end - start),
+    )
+
+
+def _span(header: str, size: int) -> tuple[int, int]:
+    """Start and end (exclusive) of what is asked for; a header in another unit is ignored (RFC 9110, 14.2)."""
+    match = _RANGE.match(header.replace(" ", ""))
+    if match is None or match[1] == match[2] == "":
+        if header.startswith("bytes") and "," in header:
+            raise RangeNotSatisfiable("Several ranges at once are not served.")
+        return 0, size
+    if not match[1]:
+        start, end = max(0, size - int(match[2])), size
+        fine = int(match[2]) > 0
+    else:
+        start = int(match[1])
+        end = min(size, int(match[2]) + 1) if match[2] else size
+        fine = start < end
+    if not fine or start >= size:
+        raise RangeNotSatisfiable(f"The range {header} is outside of the image's {size} bytes.")
+    return start, end
+
+
+def node_name(call: Call) -> str:
+    """Of the process that receives the data."""
+    return call.host.settings.node_name or socket.gethostname()
