@@ -37,8 +37,11 @@ from trilith.model.guest import Pillar
 from trilith.reconcile.servers import ServerReconciler
 from trilith.store.contract import Store
 from trilith.store.seal import Sealer, load_master_key
+from trilith.store.tx import Tx
 
 log = structlog.get_logger("cloud")
+
+_ADMIN_PASSWORD = "admin.password"
 
 #: every API on the one port; the table of each is in its routes.py
 API_MODULES = ("identity", "compute", "placement", "network", "image", "native")
@@ -60,6 +63,11 @@ class Cloud:
     agents: list[Agent] = field(default_factory=list)
     problem: asyncio.Event = field(default_factory=asyncio.Event)
     failures: list[BaseException] = field(default_factory=list)
+
+    async def admin_password(self) -> str:
+        """The password of the first start, sealed in the database so that a later `up` can write clouds.yaml again."""
+        sealed = await self.store.read(lambda r: r.setting(_ADMIN_PASSWORD))
+        return self.sealer.open(sealed, context=_ADMIN_PASSWORD).decode() if sealed else ""
 
 
 def _kinds() -> dict[str, Any]:
@@ -106,7 +114,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         store = open_store(settings, sealer)
         await store.open()
         stack.push_async_callback(store.close)
-        password = await first_start(store, settings, admin_password)
+        await first_start(store, sealer, settings, admin_password)
         cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
 
         nodes = Nodes(store, settings, _ensure_node())
@@ -157,19 +165,21 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tasks.own(networks.NetworkReconciler(services).run, "reconcile-networks")
         for agent in running.agents:
             await links.wait_for(agent.node, timeout=20)
-        if password:
-            log.info("first start: the admin's password was made", user="admin")
         yield running
 
 
-async def first_start(store: Store, settings: Settings, given: str) -> str:
-    """Fill an empty database. The password that was made for the admin, or "" when it was there or given."""
+async def first_start(store: Store, sealer: Sealer, settings: Settings, given: str) -> None:
+    """Fill an empty database. The admin's password is the one given, or made at random."""
     if await store.read(lambda r: r.setting("cloud.id")) is not None:
-        return ""
+        return
     password = given or secrets.token_urlsafe(18)
     hashed = await hash_password(password)
-    await store.write(lambda tx: bootstrap(tx, region=settings.region, password_hash=hashed))
-    return "" if given else password
+
+    def body(tx: Tx) -> None:
+        bootstrap(tx, region=settings.region, password_hash=hashed)
+        tx.set_setting(_ADMIN_PASSWORD, sealer.seal(password.encode(), context=_ADMIN_PASSWORD))
+
+    await store.write(body)
 
 
 def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork, number: int) -> Agent:

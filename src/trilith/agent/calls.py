@@ -190,6 +190,32 @@ async def _rebuild(agent: Agent, args: PlanArgs, progress: Callable[[int, str], 
     return Nothing()
 
 
+async def _keep_root(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> Nothing:
+    """The root as it is now is kept beside, until it is restored or forgotten."""
+    async with agent.guests.lock(args.server_id):
+        if await agent.guests.has_disk(args.server_id):
+            await agent.guests.storage.keep_disk(args.server_id)
+    return Nothing()
+
+
+async def _restore_root(agent: Agent, args: PlanArgs, progress: Callable[[int, str], None]) -> Nothing:
+    """The kept root and the plan's sizes; the guest is stopped first. Without a kept root only the sizes change."""
+    plan = args.plan
+    async with agent.guests.lock(plan.server_id):
+        driver = agent.guests.driver(plan.server_id)
+        await driver.stop(plan.server_id, timeout=0)
+        await agent.guests.update(plan)
+        await agent.guests.storage.restore_disk(plan.server_id)
+        await driver.resize(await agent.guests.spec(plan.server_id))
+    return Nothing()
+
+
+async def _forget_root(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> Nothing:
+    async with agent.guests.lock(args.server_id):
+        await agent.guests.storage.forget_disk(args.server_id)
+    return Nothing()
+
+
 async def _snapshot(agent: Agent, args: SnapshotArgs, progress: Callable[[int, str], None]) -> Snapshot:
     async with agent.guests.lock(args.server_id):
         driver = agent.guests.driver(args.server_id)
@@ -274,6 +300,9 @@ CALLS: dict[str, Call] = {
     "guest.delete": Call(ServerArgs, _delete, "remove everything of a server"),
     "guest.resize": Call(PlanArgs, _resize, "apply new sizes"),
     "guest.rebuild": Call(PlanArgs, _rebuild, "a new root from an image, same identity"),
+    "guest.keep_root": Call(ServerArgs, _keep_root, "keep a copy of the root disk"),
+    "guest.restore_root": Call(PlanArgs, _restore_root, "put the kept root disk and the old sizes back"),
+    "guest.forget_root": Call(ServerArgs, _forget_root, "remove the kept root disk"),
     "guest.snapshot": Call(SnapshotArgs, _snapshot, "write the root disk as a file"),
     "guest.plug": Call(PortArgs, _plug, "add an interface"),
     "guest.unplug": Call(PortArgs, _unplug, "remove an interface"),

@@ -142,6 +142,9 @@ class Guests:
         self._specs[server_id] = spec
         return spec
 
+    async def has_disk(self, server_id: str) -> bool:
+        return bool((await self.spec(server_id)).root_disk)
+
     async def plug(self, server_id: str) -> None:
         for nic in self.plan(server_id).nics:
             await self.switch.plug(ifname=nic.ifname, port_id=nic.port_id, mac=nic.mac)

@@ -138,7 +138,7 @@ def _create_one(
         reservation_id=reservation,
         launch_index=index,
     )
-    job = _submit(tx, server, "server.create", args.Create(node=request.node), action="create")
+    job = submit_job(tx, server, "server.create", args.Create(node=request.node), action="create")
     server = tx.add(replace(server, job_id=job.id))
     blobs.hold(tx, image.sha256, "server", server.id)
     if kernel := image.properties.get("trilith_kernel"):
@@ -209,7 +209,7 @@ def delete(tx: Tx, server: Server) -> Server:
     if server.task == "deleting":
         return server
     after = _cancel_running(tx, server)
-    job = _submit(tx, server, "server.delete", args.Delete(), action="delete", after=after)
+    job = submit_job(tx, server, "server.delete", args.Delete(), action="delete", after=after)
     return tx.change(server, task="deleting", job_id=job.id)
 
 
@@ -218,7 +218,7 @@ def power(tx: Tx, server: Server, verb: str, *, timeout: float = 60.0) -> Server
     task, action, desired = args.POWER[verb]
     model.require(server, task)
     wanted: dict[str, Any] = {"desired": desired} if desired is not None else {}
-    job = _submit(tx, server, f"server.{verb}", args.Power(timeout=timeout), action=action)
+    job = submit_job(tx, server, f"server.{verb}", args.Power(timeout=timeout), action=action)
     return tx.change(server, **model.begin(server, task), job_id=job.id, **wanted)
 
 
@@ -255,7 +255,7 @@ def _cancel_running(tx: Tx, server: Server) -> str:
     return running.id
 
 
-def _submit(tx: Tx, server: Server, kind: str, arguments: Any, *, action: str, after: str = "") -> Job:
+def submit_job(tx: Tx, server: Server, kind: str, arguments: Any, *, action: str, after: str = "") -> Job:
     job = submit(
         tx,
         kind,
@@ -305,5 +305,5 @@ def is_stopped(server: Server) -> bool:
 
 def restore(tx: Tx, server: Server) -> Server:
     """A hard reboot in the cloud's own name: the guest was lost, its desired state is running."""
-    job = _submit(tx, server, "server.reboot_hard", args.Power(timeout=0), action="reboot")
+    job = submit_job(tx, server, "server.reboot_hard", args.Power(timeout=0), action="reboot")
     return tx.change(server, **model.begin(server, "rebooting_hard"), job_id=job.id)

@@ -214,6 +214,16 @@ class StorageDriver(Protocol):
 
     async def delete_disk(self, disk_id: str) -> None: ...
 
+    async def keep_disk(self, disk_id: str) -> None:
+        """Keep the disk as it is now, beside it, until `restore_disk` or `forget_disk`. One that is kept already stays."""
+        ...
+
+    async def restore_disk(self, disk_id: str) -> None:
+        """Put the kept disk back in the place of the present one. Without a kept one nothing happens."""
+        ...
+
+    async def forget_disk(self, disk_id: str) -> None: ...
+
     async def disks(self) -> list[str]:
         """Ids of all disks of this cloud."""
         ...

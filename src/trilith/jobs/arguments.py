@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from trilith.model.guest import PowerState
+from trilith.model.server import FlavorData
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -22,6 +23,34 @@ class Power(msgspec.Struct, frozen=True):
     """timeout: seconds that the guest has for its own power-off."""
 
     timeout: float = 60.0
+
+
+class Rebuild(msgspec.Struct, frozen=True):
+    """The new image as it was when asked. start: whether the server runs afterwards."""
+
+    image_id: str
+    image_sha256: str
+    image_format: str
+    image_properties: dict[str, str]
+    old_sha256: str = ""
+    start: bool = True
+
+
+class Resize(msgspec.Struct, frozen=True):
+    flavor: FlavorData
+    was_running: bool = True
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Confirm or revert."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    image_id: str
+
+
+class PortChange(msgspec.Struct, frozen=True):
+    port_id: str
 
 
 #: verb → (task, Nova's action name, desired power state; None leaves it)

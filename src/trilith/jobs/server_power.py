@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from trilith.agent.calls import RebootArgs, ServerArgs, StopArgs
-from trilith.jobs import arguments, server_plan
+from trilith.jobs import arguments
 from trilith.jobs.kind import Context, Kind, Step
-from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, require_node, server
+from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, require_node, server, wait_up
 from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.job import Job
@@ -44,12 +44,6 @@ def _act(verb: str) -> Callable[[Context[arguments.Power]], Awaitable[None]]:
     return act
 
 
-async def _wait_up(context: Context[arguments.Power]) -> None:
-    ids = await context.store.read(lambda r: [p.id for p in server_plan.ports_of(r, context.job.resource_id)])
-    if ids:
-        await context.services.network.wait_up(ids, timeout=60)
-
-
 def _finish(verb: str) -> Callable[[Tx, Job, Any], None]:
     task = arguments.POWER[verb][0]
 
@@ -65,7 +59,7 @@ def _finish(verb: str) -> Callable[[Tx, Job, Any], None]:
 def _kind(verb: str) -> Kind:
     steps = [Step(verb, _act(verb), timeout=300, on_node=True, event=f"compute_{verb}_instance")]
     if verb in ("start", "reboot_hard", "resume"):
-        steps.append(Step("up", _wait_up, timeout=90))
+        steps.append(Step("up", wait_up, timeout=90))
     return Kind(
         name=f"server.{verb}",
         args=arguments.Power,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from trilith import errors
 from trilith.agent.calls import Nothing
 from trilith.jobs.kind import Context
+from trilith.jobs.server_plan import ports_of
 from trilith.model import server as model
 from trilith.model.job import Job, JobError
 from trilith.model.server import Fault, InstanceAction, Server
@@ -46,6 +47,13 @@ async def call(context: Context[Any], node: str, name: str, args: Any, result: t
 
 async def order(context: Context[Any], node: str, name: str, args: Any, *, timeout: float = 60.0) -> None:
     await call(context, node, name, args, Nothing, timeout=timeout)
+
+
+async def wait_up(context: Context[Any]) -> None:
+    """Until the server's ports are bound and up. Raises Deadline naming those that are not."""
+    ids = await context.store.read(lambda r: [p.id for p in ports_of(r, context.job.resource_id)])
+    if ids:
+        await context.services.network.wait_up(ids, timeout=60)
 
 
 def finish_action(tx: Tx, job: Job, message: str = "") -> None:

@@ -50,9 +50,26 @@ class SimulatedStorage:
     async def delete_disk(self, disk_id: str) -> None:
         self.fault("delete_disk")
         (self._dir / disk_id).unlink(missing_ok=True)
+        (self._dir / f"{disk_id}.kept").unlink(missing_ok=True)
+
+    async def keep_disk(self, disk_id: str) -> None:
+        self.fault("keep_disk")
+        kept = self._dir / f"{disk_id}.kept"
+        if not kept.exists():
+            kept.write_text((self._dir / disk_id).read_text())
+
+    async def restore_disk(self, disk_id: str) -> None:
+        self.fault("restore_disk")
+        kept = self._dir / f"{disk_id}.kept"
+        if kept.exists():
+            kept.replace(self._dir / disk_id)
+
+    async def forget_disk(self, disk_id: str) -> None:
+        self.fault("forget_disk")
+        (self._dir / f"{disk_id}.kept").unlink(missing_ok=True)
 
     async def disks(self) -> list[str]:
-        return [p.name for p in self._dir.iterdir()]
+        return [p.name for p in self._dir.iterdir() if p.suffix != ".kept"]
 
     async def free_mib(self) -> int:
         return 4096 * 1024

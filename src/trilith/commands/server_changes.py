@@ -1,0 +1,170 @@
+"""Changes to a server that exists: rebuild, resize, snapshot, ports. One transaction each, a job where a node acts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trilith import errors
+from trilith.commands import blobs, images, ports, quota
+from trilith.commands.servers import (
+    NetworkRequest,
+    attach_requested,
+    check_sizes,
+    submit_job,
+    usable_image,
+)
+from trilith.jobs import arguments as args
+from trilith.model import server as model
+from trilith.model.image import Image
+from trilith.model.network import Port
+from trilith.model.record import Actor
+from trilith.model.server import Flavor, Server, ServerState
+from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.store.tx import Tx
+
+
+def rebuild(
+    tx: Tx,
+    actor: Actor,
+    server: Server,
+    image_id: str,
+    *,
+    name: str | None = None,
+    hostname: str | None = None,
+    description: str | None = None,
+    metadata: dict[str, str] | None = None,
+    key_name: str | None = None,
+    key_public: str | None = None,
+    user_data: bytes | None = None,
+    access_ipv4: str | None = None,
+    access_ipv6: str | None = None,
+    disk_config: str | None = None,
+) -> Server:
+    """A new root from an image; identity, ports and node stay. Raises Conflict, Invalid.
+
+    The new values are kept in the job, and reach the server only when the new root is there: a rebuild that fails
+    before it touched the guest leaves the server as it was.
+    """
+    model.require(server, "rebuilding")
+    image = usable_image(tx, actor, image_id)
+    check_sizes(server.flavor, image)
+    wanted = wanted_pillar(image.properties, server.flavor.extra_specs)
+    allowed = forms_allow(image.disk_format, image.properties)
+    if server.pillar is not None and (server.pillar not in allowed or wanted not in (None, server.pillar)):
+        raise errors.Invalid(
+            f"Image {image_id} has no form for {server.pillar}, which this server was made on.", field="imageRef"
+        )
+    sealed = None
+    if user_data is not None:
+        sealed = tx.sealer.seal(user_data, context=f"server.user_data:{server.id}") if user_data else ""
+    blobs.hold(tx, image.sha256, "server", server.id)
+    if kernel := image.properties.get("trilith_kernel"):
+        blobs.hold(tx, kernel, "server", server.id)
+    changes: dict[str, Any] = {
+        "name": name,
+        "hostname": hostname,
+        "description": description,
+        "metadata": metadata,
+        "key_name": key_name,
+        "key_public": key_public,
+        "user_data": sealed,
+        "access_ipv4": access_ipv4,
+        "access_ipv6": access_ipv6,
+        "disk_config": disk_config,
+    }
+    given = {k: v for k, v in changes.items() if v is not None}
+    arguments = args.Rebuild(
+        image_id=image.id,
+        image_sha256=image.sha256,
+        image_format=image.disk_format,
+        image_properties=image.properties,
+        old_sha256=server.image_sha256,
+        start=server.state is not ServerState.STOPPED,
+    )
+    job = submit_job(tx, server, "server.rebuild", arguments, action="rebuild")
+    # what the user sees changes at once, as in Nova; the image follows when the new root is there
+    return tx.change(server, **model.begin(server, "rebuilding"), **given, job_id=job.id)
+
+
+def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
+    """To another flavor on the same node, to be confirmed or reverted. Raises Invalid, QuotaExceeded, Conflict."""
+    model.require(server, "resize_prep")
+    flavor = tx.find(Flavor, flavor_id)
+    if flavor is None or flavor.disabled:
+        raise errors.Invalid(f"Flavor {flavor_id} could not be found.", field="flavorRef")
+    if flavor.id == server.flavor.id:
+        raise errors.Invalid("When resizing, instances must change flavor!", field="flavorRef")
+    if 0 < flavor.disk < server.flavor.disk or (flavor.disk == 0 and server.flavor.disk > 0):
+        raise errors.Invalid("Resize error: Unable to resize disk down.", field="flavorRef")
+    image = tx.find(Image, server.image_id)
+    if image is not None:
+        check_sizes(flavor, image)
+    extra = {
+        "cores": max(0, flavor.vcpus - server.flavor.vcpus),
+        "ram": max(0, flavor.ram - server.flavor.ram),
+    }
+    quota.use(tx, server.project_id, extra)
+    arguments = args.Resize(flavor=flavor.data(), was_running=server.state is ServerState.ACTIVE)
+    job = submit_job(tx, server, "server.resize", arguments, action="resize")
+    return tx.change(server, **model.begin(server, "resize_prep"), job_id=job.id)
+
+
+def confirm_resize(tx: Tx, server: Server) -> Server:
+    """Raises Conflict unless a resize waits for it."""
+    model.require(server, "resize_confirming")
+    job = submit_job(tx, server, "server.confirm_resize", args.Settle(), action="confirmResize")
+    return tx.change(server, **model.begin(server, "resize_confirming"), job_id=job.id)
+
+
+def revert_resize(tx: Tx, server: Server) -> Server:
+    model.require(server, "resize_reverting")
+    job = submit_job(tx, server, "server.revert_resize", args.Settle(), action="revertResize")
+    return tx.change(server, **model.begin(server, "resize_reverting"), job_id=job.id)
+
+
+def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str, str]) -> Image:
+    """An image of the root disk, in the caller's project; the record is there at once, `saving`."""
+    model.require(server, "image_snapshot")
+    source = tx.find(Image, server.image_id)
+    properties = {
+        **{k: v for k, v in server.image_properties.items() if not k.startswith("trilith_build")},
+        "image_type": "snapshot",
+        "instance_uuid": server.id,
+        "base_image_ref": server.image_id,
+        "user_id": actor.user_id,
+        **metadata,
+    }
+    image = images.begin_snapshot(
+        tx,
+        name=name,
+        owner=actor.project_id,
+        properties=properties,
+        min_disk=server.flavor.disk or (source.min_disk if source else 0),
+        min_ram=source.min_ram if source else 0,
+    )
+    job = submit_job(tx, server, "server.snapshot", args.Snapshot(image_id=image.id), action="createImage")
+    tx.change(server, **model.begin(server, "image_snapshot"), job_id=job.id)
+    return image
+
+
+def attach_port(tx: Tx, actor: Actor, server: Server, request: NetworkRequest) -> Port:
+    """Raises Conflict for a port in use, Invalid where the request names nothing usable."""
+    model.require(server, "attaching")
+    before = {p.id for p in tx.select(Port, device_id=server.id)}
+    attach_requested(tx, actor, server, (request,))
+    port = next(p for p in tx.select(Port, device_id=server.id) if p.id not in before)
+    if server.node:
+        port = ports.bind_port(tx, port, host=server.node)
+    job = submit_job(tx, server, "server.attach_port", args.PortChange(port_id=port.id), action="attach_interface")
+    tx.change(server, **model.begin(server, "attaching"), job_id=job.id)
+    return port
+
+
+def detach_port(tx: Tx, server: Server, port_id: str) -> None:
+    """Raises Missing for a port that the server does not have."""
+    model.require(server, "attaching")
+    port = tx.find(Port, port_id)
+    if port is None or port.device_id != server.id:
+        raise errors.Missing(f"Instance {server.id} does not have interface {port_id}.")
+    job = submit_job(tx, server, "server.detach_port", args.PortChange(port_id=port_id), action="detach_interface")
+    tx.change(server, **model.begin(server, "attaching"), job_id=job.id)

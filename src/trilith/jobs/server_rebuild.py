@@ -1,0 +1,84 @@
+"""server.rebuild: a new root on the same node, with the same identity and ports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trilith.agent.calls import PlanArgs, ServerArgs
+from trilith.commands import blobs
+from trilith.jobs import arguments, server_plan
+from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_steps import fail, finish_action, order, owned, require_node, server, wait_up
+from trilith.model import server as model
+from trilith.model.guest import PowerState
+from trilith.model.job import Job
+from trilith.model.server import Server
+from trilith.store.tx import Tx
+
+
+def _with_image(found: Server, args: arguments.Rebuild) -> Server:
+    return replace(
+        found,
+        image_id=args.image_id,
+        image_sha256=args.image_sha256,
+        image_format=args.image_format,
+        image_properties=args.image_properties,
+    )
+
+
+async def _rebuild(context: Context[arguments.Rebuild]) -> None:
+    found = _with_image(await server(context), context.args)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
+    await order(context, require_node(found), "guest.rebuild", PlanArgs(plan), timeout=600)
+
+
+async def _start(context: Context[arguments.Rebuild]) -> None:
+    found = await server(context)
+    if context.args.start:
+        await order(context, require_node(found), "guest.start", ServerArgs(found.id), timeout=120)
+
+
+async def _up(context: Context[arguments.Rebuild]) -> None:
+    if context.args.start:
+        await wait_up(context)
+
+
+def _finish(tx: Tx, job: Job, args: arguments.Rebuild) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is None or found.job_id != job.id:
+        return
+    power = PowerState.RUNNING if args.start else PowerState.SHUTDOWN
+    changes: dict[str, Any] = model.end(found, "rebuilding")
+    if args.start:
+        changes["state"] = model.ServerState.ACTIVE  # from ERROR a rebuild recovers
+    image = _with_image(found, args)
+    tx.change(
+        found,
+        **changes,
+        image_id=image.image_id,
+        image_sha256=image.image_sha256,
+        image_format=image.image_format,
+        image_properties=image.image_properties,
+        power=power,
+        launched_at=tx.now,
+        fault=None,
+    )
+    if args.old_sha256 and args.old_sha256 != args.image_sha256:
+        blobs.release(tx, found.id, sha256=args.old_sha256)
+
+
+REBUILD = Kind(
+    name="server.rebuild",
+    args=arguments.Rebuild,
+    steps=(
+        Step("rebuild", _rebuild, timeout=600, on_node=True, event="compute_rebuild_instance"),
+        Step("start", _start, timeout=150, on_node=True),
+        Step("up", _up, timeout=90),
+    ),
+    finish=_finish,
+    fail=fail,
+    deadline=1200,
+    summary="replace a server's root by an image",
+)

@@ -1,0 +1,215 @@
+"""server.resize, confirm and revert, on one node.
+
+The old disk is kept beside the new one until the user decides: confirm forgets it, revert puts it back, as Nova does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trilith.agent.calls import PlanArgs, ServerArgs, StopArgs
+from trilith.commands import allocations, quota
+from trilith.jobs import arguments, server_plan
+from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_steps import (
+    fail,
+    fail_softly,
+    finish_action,
+    order,
+    owned,
+    require_node,
+    server,
+    wait_up,
+)
+from trilith.model import server as model
+from trilith.model.guest import PowerState
+from trilith.model.job import Job, JobError
+from trilith.model.node import ResourceProvider
+from trilith.model.server import FlavorData, Server
+from trilith.store.tx import Tx
+
+#: system_metadata key: whether the server ran before its resize
+WAS_RUNNING = "resize:was_running"
+
+
+def reclaim(tx: Tx, found: Server, flavor: FlavorData) -> None:
+    """The server's allocation as `flavor` needs it. Raises Conflict when the node has not that much."""
+    provider = tx.first(ResourceProvider, name=found.node)
+    assert provider is not None, found.node
+    allocations.release(tx, found.id)
+    resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk}
+    allocations.claim(
+        tx,
+        consumer_id=found.id,
+        provider_id=provider.id,
+        resources={k: v for k, v in resources.items() if v},
+        project_id=found.project_id,
+        user_id=found.user_id,
+    )
+
+
+def larger(one: FlavorData, other: FlavorData) -> FlavorData:
+    """Room for either: what a server holds until its resize is settled."""
+    return replace(one, vcpus=max(one.vcpus, other.vcpus), ram=max(one.ram, other.ram), disk=max(one.disk, other.disk))
+
+
+async def _claim(context: Context[arguments.Resize]) -> None:
+    def body(tx: Tx) -> None:
+        found = tx.get(Server, context.job.resource_id)
+        reclaim(tx, found, larger(found.flavor, context.args.flavor))
+
+    await context.store.write(body)
+
+
+async def _unclaim(context: Context[arguments.Resize]) -> None:
+    await context.store.write(lambda tx: _give_back(tx, context.job.resource_id))
+
+
+def _give_back(tx: Tx, server_id: str) -> None:
+    found = tx.get(Server, server_id)
+    reclaim(tx, found, found.flavor)
+
+
+async def _stop(context: Context[arguments.Resize]) -> None:
+    found = await server(context)
+    await order(context, require_node(found), "guest.stop", StopArgs(found.id, 30.0), timeout=90)
+
+
+async def _keep(context: Context[arguments.Resize]) -> None:
+    found = await server(context)
+    await order(context, require_node(found), "guest.keep_root", ServerArgs(found.id), timeout=300)
+
+
+async def _put_back(context: Context[arguments.Resize]) -> None:
+    """Old root, old sizes, and running again if it ran."""
+    found = await server(context)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
+    node = require_node(found)
+    await order(context, node, "guest.restore_root", PlanArgs(plan), timeout=300)
+    if context.args.was_running:
+        await order(context, node, "guest.start", ServerArgs(found.id), timeout=120)
+
+
+async def _apply(context: Context[arguments.Resize]) -> None:
+    found = replace(await server(context), flavor=context.args.flavor)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
+    await order(context, require_node(found), "guest.resize", PlanArgs(plan), timeout=300)
+
+
+async def _start(context: Context[arguments.Resize]) -> None:
+    found = await server(context)
+    if context.args.was_running:
+        await order(context, require_node(found), "guest.start", ServerArgs(found.id), timeout=120)
+        await wait_up(context)
+
+
+def _resized(tx: Tx, job: Job, args: arguments.Resize) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is None or found.job_id != job.id:
+        return
+    power = PowerState.RUNNING if args.was_running else PowerState.SHUTDOWN
+    tx.change(
+        found,
+        **model.end(found, "resize_prep"),
+        flavor=args.flavor,
+        old_flavor=found.flavor,
+        power=power,
+        system_metadata=found.system_metadata | {WAS_RUNNING: str(args.was_running)},
+        fault=None,
+    )
+
+
+def _not_resized(tx: Tx, job: Job, args: arguments.Resize, error: JobError) -> None:
+    found = owned(tx, job)
+    if found is not None:
+        quota.free(tx, found.project_id, _growth(found.flavor, args.flavor))
+    fail_softly(tx, job, args, error)
+
+
+def _growth(old: FlavorData, new: FlavorData) -> dict[str, int]:
+    return {"cores": max(0, new.vcpus - old.vcpus), "ram": max(0, new.ram - old.ram)}
+
+
+RESIZE = Kind(
+    name="server.resize",
+    args=arguments.Resize,
+    steps=(
+        Step("claim", _claim, undo=_unclaim, timeout=30),
+        Step("stop", _stop, undo=_put_back, timeout=150, on_node=True),
+        Step("keep", _keep, timeout=330, on_node=True),
+        Step("apply", _apply, timeout=330, on_node=True, event="compute_finish_resize"),
+        Step("start", _start, timeout=240, on_node=True),
+    ),
+    finish=_resized,
+    fail=_not_resized,
+    deadline=1200,
+    summary="change a server's sizes",
+)
+
+
+async def _forget(context: Context[arguments.Settle]) -> None:
+    found = await server(context)
+    await order(context, require_node(found), "guest.forget_root", ServerArgs(found.id), timeout=120)
+
+
+def _confirmed(tx: Tx, job: Job, args: Any) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is None or found.job_id != job.id or found.old_flavor is None:
+        return
+    quota.free(tx, found.project_id, _growth(found.flavor, found.old_flavor))
+    reclaim(tx, found, found.flavor)
+    stopped = found.power is PowerState.SHUTDOWN
+    event = "resize_confirming_stopped" if stopped else "resize_confirming"
+    tx.change(found, **model.end(found, event), old_flavor=None, fault=None)
+
+
+CONFIRM = Kind(
+    name="server.confirm_resize",
+    args=arguments.Settle,
+    steps=(Step("forget", _forget, timeout=150, on_node=True, event="compute_confirm_resize"),),
+    finish=_confirmed,
+    fail=fail_softly,
+    deadline=600,
+    summary="keep the new sizes of a server",
+)
+
+
+async def _revert(context: Context[arguments.Settle]) -> None:
+    found = await server(context)
+    if found.old_flavor is None:
+        return
+    old = replace(found, flavor=found.old_flavor)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, old))
+    node = require_node(found)
+    await order(context, node, "guest.stop", StopArgs(found.id, 0.0), timeout=90)
+    await order(context, node, "guest.restore_root", PlanArgs(plan), timeout=300)
+    if found.system_metadata.get(WAS_RUNNING, "True") == "True":
+        await order(context, node, "guest.start", ServerArgs(found.id), timeout=120)
+        await wait_up(context)
+
+
+def _reverted(tx: Tx, job: Job, args: Any) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is None or found.job_id != job.id or found.old_flavor is None:
+        return
+    quota.free(tx, found.project_id, _growth(found.old_flavor, found.flavor))
+    reclaim(tx, found, found.old_flavor)
+    running = found.system_metadata.get(WAS_RUNNING, "True") == "True"
+    event = "resize_reverting" if running else "resize_reverting_stopped"
+    power = PowerState.RUNNING if running else PowerState.SHUTDOWN
+    tx.change(found, **model.end(found, event), flavor=found.old_flavor, old_flavor=None, power=power, fault=None)
+
+
+REVERT = Kind(
+    name="server.revert_resize",
+    args=arguments.Settle,
+    steps=(Step("revert", _revert, timeout=600, on_node=True, event="compute_revert_resize"),),
+    finish=_reverted,
+    fail=fail,
+    deadline=900,
+    summary="put back the old sizes and the old root of a server",
+)

@@ -1,0 +1,77 @@
+"""server.snapshot: the root disk becomes the blob of an image."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from trilith.agent.calls import Snapshot as Written
+from trilith.agent.calls import SnapshotArgs
+from trilith.commands import blobs, images
+from trilith.jobs import arguments
+from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_steps import call, fail_softly, finish_action, owned, require_node, server
+from trilith.model import server as model
+from trilith.model.job import Job, JobError
+from trilith.store.tx import Tx
+
+
+def _path(context: Context[arguments.Snapshot]) -> Path:
+    return context.services.blobs / "incoming" / f"snapshot-{context.args.image_id}"
+
+
+async def _write(context: Context[arguments.Snapshot]) -> None:
+    """The node writes a new file; one that a crash left is begun anew."""
+    found = await server(context)
+    path = _path(context)
+    await asyncio.to_thread(_clear, path)
+    args = SnapshotArgs(found.id, str(path))
+    written = await call(context, require_node(found), "guest.snapshot", args, Written, timeout=1800)
+    facts = await blobs.ingest(path, context.services.blobs)
+    kernel = ""
+    if written.disk_format != "root-tar" and not found.image_properties.get("trilith_kernel"):
+        # a guest that boots by a kernel beside its disk takes that kernel along
+        kernel = found.image_sha256 if found.image_format in ("root-tar", "squashfs") else ""
+    await context.store.write(
+        lambda tx: images.finish_snapshot(
+            tx,
+            context.args.image_id,
+            facts,
+            disk_format=written.disk_format,
+            kernel_sha256=kernel,
+            kernel_format=found.image_format,
+        )  # fmt: skip
+    )
+
+
+async def _unwrite(context: Context[arguments.Snapshot]) -> None:
+    await asyncio.to_thread(_clear, _path(context))
+    message = context.job.error.message if context.job.error else ""
+    await context.store.write(lambda tx: images.fail_snapshot(tx, context.args.image_id, message))
+
+
+def _clear(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _finish(tx: Tx, job: Job, _args: arguments.Snapshot) -> None:
+    finish_action(tx, job)
+    found = owned(tx, job)
+    if found is not None and found.job_id == job.id:
+        tx.change(found, **model.end(found, "image_snapshot"))
+
+
+def _fail(tx: Tx, job: Job, args: arguments.Snapshot, error: JobError) -> None:
+    fail_softly(tx, job, args, error)
+
+
+SNAPSHOT = Kind(
+    name="server.snapshot",
+    args=arguments.Snapshot,
+    steps=(Step("write", _write, undo=_unwrite, timeout=1900, on_node=True, event="compute_snapshot_instance"),),
+    finish=_finish,
+    fail=_fail,
+    deadline=3600,
+    summary="make an image of a server's root disk",
+)

@@ -1,0 +1,95 @@
+"""The listening side of `trilith up`: one HTTP server over the one application, and orderly ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from trilith import errors
+from trilith.config import Settings
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, and with an event for `it answers now`."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets=sockets)
+        self.ready.set()
+
+
+@asynccontextmanager
+async def listening(app: Any, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    """Yields when the first request would be answered. Raises Backend when the address cannot be had."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(_serve(server, settings), name="http")
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if task.done():
+        task.result()
+        raise errors.Backend(f"The API could not listen on {settings.listen}.")
+    try:
+        yield task
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _serve(server: _Server, settings: Settings) -> None:
+    try:
+        await server.serve()
+    except SystemExit as err:  # uvicorn's way to say that bind failed
+        raise errors.Backend(
+            f"{settings.listen} is taken or not ours.", hint="Choose another --listen HOST:PORT."
+        ) from err
+
+
+async def until_stopped(*also: asyncio.Event) -> str:
+    """Wait for SIGINT or SIGTERM, or one of the events; which it was."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[str] = loop.create_future()
+
+    def stop(name: str) -> None:
+        if not stopped.done():
+            stopped.set_result(name)
+
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, stop, sig.name)
+    # a closed terminal does not end the cloud
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    waits = [asyncio.create_task(event.wait()) for event in also]
+    try:
+        await asyncio.wait([stopped, *waits], return_when=asyncio.FIRST_COMPLETED)
+        return stopped.result() if stopped.done() else "problem"
+    finally:
+        for wait in waits:
+            wait.cancel()
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(sig)
