@@ -30,16 +30,15 @@ class Policies:
         conf = cfg.ConfigOpts()
         conf([], project="trilith")
         has_file = self._file.exists()
-        enforcer = policy.Enforcer(
-            conf, policy_file=str(self._file) if has_file else None, use_conf=has_file, overwrite=True
-        )
+        enforcer = policy.Enforcer(conf, policy_file=str(self._file), use_conf=True, overwrite=True)
         enforcer.suppress_default_change_warnings = True
         enforcer.suppress_deprecation_warnings = True
         enforcer.register_defaults(
             [policy.RuleDefault(p.name, p.check, description=p.description) for p in self._known.values()]
         )
-        if not has_file:
-            enforcer.load_rules()
+        # the defaults become rules only in a load with use_conf; after it, no file means nothing to look for
+        enforcer.load_rules()
+        enforcer.use_conf = has_file
         return enforcer
 
     def check(self, service: str, rule: str, actor: Actor, target: dict[str, Any]) -> bool:
