@@ -1,0 +1,371 @@
+"""Ports: made, changed, bound to nodes and deleted, with their addresses and what hangs on them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import UNSET, UnsetType
+
+from trilith import errors
+from trilith.commands import addresses, network_quota, security_groups
+from trilith.commands.network_faults import (
+    AddressPairAndPortSecurityRequired,
+    NetworkNotFound,
+    PortNotFound,
+    PortSecurityAndIPRequiredForSecurityGroups,
+    PortSecurityPortHasSecurityGroup,
+    ServicePortInUse,
+)
+from trilith.commands.network_generation import bump
+from trilith.commands.network_search import visible, visible_networks
+from trilith.commands.port_addresses import assign, subnets_of
+from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router, SecurityGroup
+from trilith.model.record import Actor
+from trilith.store.mapping import REGISTRY
+from trilith.store.tx import Reader, Tx, new_id
+
+ROUTER_INTERFACE = "network:router_interface"
+ROUTER_GATEWAY = "network:router_gateway"
+FLOATING_IP = "network:floatingip"
+METADATA = "network:distributed"
+#: made and deleted with what they serve; a part of its spec, not a logical port of their own
+SERVICE_OWNERS = (ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_IP, METADATA)
+
+
+def is_service(device_owner: str) -> bool:
+    return device_owner in SERVICE_OWNERS
+
+
+def create_port(
+    tx: Tx,
+    *,
+    project_id: str,
+    network_id: str,
+    actor: Actor | None = None,
+    fixed_ip: str = "",
+    security_groups: Sequence[str] | None = None,
+    device_id: str = "",
+    device_owner: str = "",
+    dns_name: str = "",
+    name: str = "",
+    description: str = "",
+    admin_up: bool = True,
+    mac: str = "",
+    fixed_ips: Sequence[FixedIp] | None = None,
+    port_security: bool | None = None,
+    allowed_address_pairs: Sequence[AddressPair] = (),
+    dhcp_options: Sequence[DhcpOption] = (),
+    dns_domain: str = "",
+    host: str = "",
+    vnic_type: str = "normal",
+    binding_profile: Mapping[str, str] | None = None,
+    tags: tuple[str, ...] = (),
+    created_by_server: bool = False,
+    network: Network | None = None,
+    lowest: bool = False,
+) -> Port:
+    """A port with one address of each IP version, or those asked for.
+
+    fixed_ips: parts left "" are chosen; () is none, None is automatic; fixed_ip is one address in short.
+    security_groups: ids; None is the project's `default`. lowest: the first free address instead of a random one.
+    actor: who must see the network, where that has not been checked yet.
+    Raises NetworkNotFound, SecurityGroupNotFound, MacAddressInUse, IpAddressAlreadyAllocated,
+    IpAddressGenerationFailure, InvalidIpForSubnet, InvalidIpForNetwork, OverQuota.
+    """
+    network = network or tx.find(Network, network_id)
+    if network is None or (actor is not None and not may_see(tx, actor, network)):
+        raise NetworkNotFound(f"Network {network_id} could not be found.", field="network_id")
+    if not is_service(device_owner):
+        network_quota.charge(tx, project_id, "port")
+    trusted = device_owner.startswith("network:")
+    guarded = (False if trusted else network.port_security) if port_security is None else port_security
+    groups = _groups(tx, security_groups, project_id, guarded=guarded, trusted=trusted)
+    if allowed_address_pairs and not guarded:
+        raise AddressPairAndPortSecurityRequired(
+            "Port Security must be enabled in order to have allowed address pairs on a port."
+        )
+    id = new_id()
+    mac = addresses.claim_mac(tx, network.id, id, mac)
+    if fixed_ip and fixed_ips is None:
+        fixed_ips = (FixedIp(subnet_id="", ip_address=fixed_ip),)
+    given = assign(tx, subnets_of(tx, network.id), id, mac, device_owner, network.id, wanted=fixed_ips, lowest=lowest)
+    port = tx.add(
+        Port(
+            id=id,
+            name=name,
+            project_id=project_id,
+            network_id=network.id,
+            mac_address=mac,
+            description=description,
+            admin_up=admin_up,
+            status="N/A" if device_owner == FLOATING_IP else "DOWN",
+            fixed_ips=given,
+            device_id=device_id,
+            device_owner=device_owner,
+            security_groups=groups,
+            port_security=guarded,
+            allowed_address_pairs=tuple(_pairs(allowed_address_pairs, mac)),
+            dhcp_options=tuple(dhcp_options),
+            dns_name=dns_name,
+            dns_domain=dns_domain,
+            host=host,
+            vnic_type=vnic_type,
+            binding_profile=dict(binding_profile or {}),
+            tags=tags,
+            created_by_server=created_by_server,
+            # a service port is never a logical port of its own: nothing is to be applied for it
+            generation=0 if is_service(device_owner) else 1,
+        )
+    )
+    if dns_name and given:
+        bump(tx, Network, [network.id])
+    return port
+
+
+def update_port(
+    tx: Tx,
+    port: Port,
+    *,
+    name: str | UnsetType = UNSET,
+    description: str | UnsetType = UNSET,
+    admin_up: bool | UnsetType = UNSET,
+    mac: str | UnsetType = UNSET,
+    fixed_ips: Sequence[FixedIp] | UnsetType = UNSET,
+    security_groups: Sequence[str] | UnsetType = UNSET,
+    port_security: bool | UnsetType = UNSET,
+    allowed_address_pairs: Sequence[AddressPair] | UnsetType = UNSET,
+    dhcp_options: Mapping[tuple[str, int], str | None] | UnsetType = UNSET,
+    device_id: str | UnsetType = UNSET,
+    device_owner: str | UnsetType = UNSET,
+    dns_name: str | UnsetType = UNSET,
+    dns_domain: str | UnsetType = UNSET,
+    host: str | UnsetType = UNSET,
+    vnic_type: str | UnsetType = UNSET,
+    binding_profile: Mapping[str, str] | UnsetType = UNSET,
+    any_project: bool = False,
+) -> Port:
+    """dhcp_options: (name, IP version) → value, or None to take it away; others stay. Raises as create_port does."""
+    given: dict[str, Any] = {
+        "name": name,
+        "description": description,
+        "admin_up": admin_up,
+        "device_id": device_id,
+        "device_owner": device_owner,
+        "dns_name": dns_name,
+        "dns_domain": dns_domain,
+        "host": host,
+        "vnic_type": vnic_type,
+        "port_security": port_security,
+    }
+    changes = {field: value for field, value in given.items() if value is not UNSET}
+    if binding_profile is not UNSET:
+        changes["binding_profile"] = dict(binding_profile)
+    guarded = bool(changes.get("port_security", port.port_security))
+    if security_groups is not UNSET:
+        changes["security_groups"] = _check(tx, security_groups, port.project_id, any_project)
+    if not guarded and changes.get("security_groups", port.security_groups):
+        raise PortSecurityPortHasSecurityGroup(
+            "Port has security group associated. Cannot disable port security or ip address until security group "
+            "is removed."
+        )
+    if mac is not UNSET and mac.lower() != port.mac_address:
+        addresses.claim_mac(tx, port.network_id, port.id, mac)
+        addresses.release_mac(tx, port.network_id, port.mac_address)
+        changes["mac_address"] = mac.lower()
+    mac_now = str(changes.get("mac_address", port.mac_address))
+    if allowed_address_pairs is not UNSET:
+        if allowed_address_pairs and not guarded:
+            raise AddressPairAndPortSecurityRequired(
+                "Port Security must be enabled in order to have allowed address pairs on a port."
+            )
+        changes["allowed_address_pairs"] = tuple(_pairs(allowed_address_pairs, mac_now))
+    if dhcp_options is not UNSET:
+        changes["dhcp_options"] = _merge(port.dhcp_options, dhcp_options)
+    if fixed_ips is not UNSET:
+        changes["fixed_ips"] = assign(
+            tx,
+            subnets_of(tx, port.network_id),
+            port.id,
+            mac_now,
+            str(changes.get("device_owner", port.device_owner)),
+            port.network_id,
+            wanted=fixed_ips,
+            had=port.fixed_ips,
+        )
+    changes = {field: value for field, value in changes.items() if value != getattr(port, field)}
+    if not changes:
+        return port
+    before, port = port, tx.change(port, **changes)
+    _spread(tx, before, port)
+    return port
+
+
+#: columns that the backend's form of a port has no part of
+_UNSEEN = {"name", "description", "vnic_type", "binding_profile", "dns_domain", "tags"}
+
+
+def _spread(tx: Tx, before: Port, after: Port) -> None:
+    """Let the backend make anew whatever the difference touches."""
+    changed = {f for f in REGISTRY[Port].fields if getattr(before, f) != getattr(after, f)}
+    changed -= {"revision", "updated_at", *_UNSEEN}
+    if not changed:
+        return
+    if is_service(after.device_owner):
+        if after.device_owner in (ROUTER_INTERFACE, ROUTER_GATEWAY):
+            bump(tx, Router, [after.device_id])
+        if after.device_owner == METADATA:
+            bump(tx, Network, [after.network_id])
+    else:
+        bump(tx, Port, [after.id])
+    if changed & {"dns_name", "fixed_ips", "host", "device_id"} and (before.dns_name or after.dns_name):
+        bump(tx, Network, [after.network_id])
+    if "fixed_ips" in changed:
+        _drop_lost_floating_ips(tx, after)
+    if "mac_address" in changed:
+        bump(tx, Router, [f.router_id for f in tx.select(FloatingIp, port_id=after.id)])
+
+
+def _drop_lost_floating_ips(tx: Tx, port: Port) -> None:
+    """A floating IP whose fixed address is gone stays with nothing behind it."""
+    left = {ip.ip_address for ip in port.fixed_ips}
+    lost = [f for f in tx.select(FloatingIp, port_id=port.id) if f.fixed_ip_address not in left]
+    _let_go(tx, lost)
+
+
+def _let_go(tx: Tx, floating_ips: Sequence[FloatingIp]) -> None:
+    for floating in floating_ips:
+        tx.change(floating, port_id="", fixed_ip_address="", router_id="", status="DOWN")
+    bump(tx, Router, [f.router_id for f in floating_ips])
+
+
+def bind_port(tx: Tx, port: Port, host: str, device_id: str = "", device_owner: str = "", dns_name: str = "") -> Port:
+    """Ask for the port on the node `host` ("" for none); what else is given says for which server. Idempotent."""
+    port = update_port(
+        tx,
+        port,
+        host=host,
+        device_id=device_id or UNSET,
+        device_owner=device_owner or UNSET,
+        dns_name=dns_name or UNSET,
+    )
+    return port if host or port.status == "DOWN" else tx.change(port, status="DOWN")
+
+
+def unbind_port(tx: Tx, port: Port) -> Port:
+    """Take a port that outlives its server back: no node, no device."""
+    port = update_port(tx, port, host="", device_id="", device_owner="", dns_name="")
+    return port if port.status == "DOWN" else tx.change(port, status="DOWN")
+
+
+def delete_port(tx: Tx, port: Port, *, service: bool = False) -> None:
+    """Its addresses are free again and its floating IPs let go. service: by the owner of a service port.
+
+    Raises ServicePortInUse for a router's or floating IP's port that is deleted for itself.
+    """
+    if is_service(port.device_owner) and not service:
+        raise ServicePortInUse(
+            f"Port {port.id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
+            hint="Delete or change what it serves.",
+        )
+    _let_go(tx, tx.select(FloatingIp, port_id=port.id))
+    addresses.release(tx, [port.id])
+    tx.remove(port)
+    if not is_service(port.device_owner):
+        network_quota.refund(tx, port.project_id, "port")
+    if port.dns_name and port.fixed_ips:
+        bump(tx, Network, [port.network_id])
+
+
+def may_see(reader: Reader, actor: Actor, network: Network) -> bool:
+    if actor.is_admin or network.project_id == actor.project_id or network.shared or network.external:
+        return True
+    t = REGISTRY[Network].table.c
+    return bool(reader.select(Network, t.id == network.id, visible(Network, actor)))
+
+
+def automatic_networks(reader: Reader, actor: Actor) -> list[str]:
+    """The network of a server that names none: the project's only one, else the only one shared with it; or none.
+
+    Raises Conflict when there are several (Nova: NetworkAmbiguous).
+    """
+    t = REGISTRY[Network].table.c
+    found = reader.select(Network, project_id=actor.project_id, external=False) or reader.select(
+        Network, visible_networks(actor.project_id), t.external.is_(False)
+    )
+    if len(found) > 1:
+        raise errors.Conflict(
+            "Multiple possible networks found, use a Network ID to be more specific.", field="networks"
+        )
+    return [n.id for n in found]
+
+
+def groups_by_name(tx: Tx, project_id: str, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Ids of groups named by name or id; None (the default group) for no names. Raises Invalid, as Nova's 400s."""
+    if not names:
+        return None
+    found: list[str] = []
+    for name in names:
+        if name == "default":
+            found.append(security_groups.default_group(tx, project_id).id)
+            continue
+        clauses = visible(SecurityGroup, replace(tx.actor, project_id=project_id))
+        t = REGISTRY[SecurityGroup].table.c
+        named = tx.select(SecurityGroup, clauses, sa.or_(t.id == name, t.name == name))
+        exact = [g for g in named if g.id == name] or named
+        if len(exact) != 1:
+            raise errors.Invalid(
+                f"Security group {name} not found for project {project_id}."
+                if not exact
+                else f"Multiple security groups found matching '{name}'. Use an ID to be more specific.",
+                field="security_groups",
+            )
+        found.append(exact[0].id)
+    return tuple(dict.fromkeys(found))
+
+
+def get_port(tx: Tx, port_id: str) -> Port:
+    """Raises PortNotFound."""
+    port = tx.find(Port, port_id)
+    if port is None:
+        raise PortNotFound(f"Port {port_id} could not be found.")
+    return port
+
+
+def _groups(tx: Tx, wanted: Sequence[str] | None, project_id: str, *, guarded: bool, trusted: bool) -> tuple[str, ...]:
+    if wanted is None:
+        if trusted or not guarded or not project_id:
+            return ()
+        return (security_groups.default_group(tx, project_id).id,)
+    if wanted and not guarded:
+        raise PortSecurityAndIPRequiredForSecurityGroups(
+            "Port security must be enabled and port must have an IP address in order to use security groups."
+        )
+    return _check(tx, wanted, project_id, tx.actor.is_admin)
+
+
+def _check(tx: Tx, wanted: Sequence[str], project_id: str, any_project: bool) -> tuple[str, ...]:
+    return security_groups.check_groups(tx, wanted, project_id, any_project=any_project)
+
+
+def _pairs(pairs: Iterable[AddressPair], mac: str) -> list[AddressPair]:
+    """The port's own MAC where none is given; each pair once."""
+    filled = [replace(p, mac_address=(p.mac_address or mac).lower(), ip_address=_plain(p.ip_address)) for p in pairs]
+    return list(dict.fromkeys(filled))
+
+
+def _plain(address: str) -> str:
+    return str(ipaddress.ip_network(address, strict=False)) if "/" in address else str(ipaddress.ip_address(address))
+
+
+def _merge(had: Sequence[DhcpOption], changes: Mapping[tuple[str, int], str | None]) -> tuple[DhcpOption, ...]:
+    now = {(o.opt_name, o.ip_version): o for o in had}
+    for (name, version), value in changes.items():
+        if value is None:
+            now.pop((name, version), None)
+        else:
+            now[name, version] = DhcpOption(opt_name=name, opt_value=value, ip_version=version)
+    return tuple(now.values())

@@ -1,0 +1,330 @@
+"""Security groups and their rules, by Neutron's rules (neutron/db/securitygroups_db.py names them)."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from msgspec import UNSET, UnsetType
+
+from trilith.commands import network_quota
+from trilith.commands.addresses import insert_if_free
+from trilith.commands.network_faults import (
+    InvalidInput,
+    SecurityGroupCannotRemoveDefault,
+    SecurityGroupCannotUpdateDefault,
+    SecurityGroupDefaultAlreadyExists,
+    SecurityGroupEthertypeConflictWithProtocol,
+    SecurityGroupInUse,
+    SecurityGroupInvalidIcmpValue,
+    SecurityGroupInvalidPortRange,
+    SecurityGroupInvalidPortValue,
+    SecurityGroupInvalidProtocolForPort,
+    SecurityGroupMissingIcmpType,
+    SecurityGroupNotFound,
+    SecurityGroupRemoteGroupAndRemoteIpPrefix,
+    SecurityGroupRuleExists,
+    SecurityGroupRuleInvalidProtocol,
+    SecurityGroupRuleParameterConflict,
+)
+from trilith.commands.network_generation import bump
+from trilith.commands.network_search import has, visible
+from trilith.model.network import Port, SecurityGroup, SecurityGroupRule
+from trilith.model.record import Change
+from trilith.store.mapping import REGISTRY
+from trilith.store.tx import Reader, Tx, new_id
+
+_NAMESPACE = uuid.UUID("5c1f5a52-3a0b-5d0e-9a0e-6f0d3c1b7a11")
+
+#: protocol names of the API reference → IANA numbers
+PROTOCOLS: dict[str, int] = {
+    "ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 0,
+    "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60,
+    "ipv6-route": 43, "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136,
+    "vrrp": 112,
+}  # fmt: skip
+_PORTED = {6, 17, 33, 132, 136}
+_ICMP = {1, 58}
+_ONLY_V6 = {"ipv6-encap", "ipv6-frag", "ipv6-icmp", "ipv6-nonxt", "ipv6-opts", "ipv6-route", "icmpv6"}
+
+
+def default_group(tx: Tx, project_id: str) -> SecurityGroup:
+    """The project's group `default`, made on first use with Neutron's rules: all out, all in from itself."""
+    known = tx.first(SecurityGroup, project_id=project_id, default=True)
+    if known is not None:
+        return known
+    # an id that follows from the project: of two first uses at once only one makes it
+    id = str(uuid.uuid5(_NAMESPACE, project_id))
+    group = SecurityGroup(
+        id=id, name="default", project_id=project_id, description="Default security group", default=True
+    )
+    if insert_if_free(tx, group):
+        tx.touched.append(("security_group", Change.CREATED, id, project_id, 1))
+        _base_rules(tx, group)
+        for ethertype in ("IPv4", "IPv6"):
+            tx.add(
+                SecurityGroupRule(
+                    id=new_id(),
+                    project_id=project_id,
+                    security_group_id=id,
+                    direction="ingress",
+                    ethertype=ethertype,
+                    remote_group_id=id,
+                )
+            )
+    return tx.get(SecurityGroup, id)
+
+
+def create_group(
+    tx: Tx,
+    *,
+    project_id: str,
+    name: str = "",
+    description: str = "",
+    stateful: bool = True,
+    tags: tuple[str, ...] = (),
+) -> SecurityGroup:
+    """With the two egress rules. Raises SecurityGroupDefaultAlreadyExists, OverQuota."""
+    default_group(tx, project_id)
+    if name == "default":
+        raise SecurityGroupDefaultAlreadyExists("Default security group already exists.", field="name")
+    network_quota.charge(tx, project_id, "security_group")
+    network_quota.charge(tx, project_id, "security_group_rule", 2)
+    group = tx.add(
+        SecurityGroup(
+            id=new_id(), name=name, project_id=project_id, description=description, stateful=stateful, tags=tags
+        )
+    )
+    _base_rules(tx, group)
+    return group
+
+
+def _base_rules(tx: Tx, group: SecurityGroup) -> None:
+    for ethertype in ("IPv4", "IPv6"):
+        tx.add(
+            SecurityGroupRule(
+                id=new_id(),
+                project_id=group.project_id,
+                security_group_id=group.id,
+                direction="egress",
+                ethertype=ethertype,
+            )
+        )
+
+
+def update_group(
+    tx: Tx,
+    group: SecurityGroup,
+    *,
+    name: str | UnsetType = UNSET,
+    description: str | UnsetType = UNSET,
+    stateful: bool | UnsetType = UNSET,
+) -> SecurityGroup:
+    if name is not UNSET and name != group.name:
+        if group.default:
+            raise SecurityGroupCannotUpdateDefault("Updating default security group not allowed.", field="name")
+        if name == "default":
+            raise SecurityGroupDefaultAlreadyExists("Default security group already exists.", field="name")
+        group = replace_one(tx, group, name=name)
+    if description is not UNSET and description != group.description:
+        group = replace_one(tx, group, description=description)
+    if stateful is not UNSET and stateful != group.stateful:
+        if users(tx, group.id, limit=1):
+            raise SecurityGroupInUse(f"Security Group {group.id} cannot change stateful while ports use it.")
+        group = tx.change(group, stateful=stateful)
+        bump(tx, SecurityGroup, [group.id])
+    return group
+
+
+def replace_one(tx: Tx, group: SecurityGroup, **changes: str) -> SecurityGroup:
+    return tx.change(group, **changes)
+
+
+def delete_group(tx: Tx, group: SecurityGroup, *, even_default: bool = False) -> None:
+    """Rules of other groups that name it as their remote go with it. Raises SecurityGroupInUse."""
+    if users(tx, group.id, limit=1):
+        raise SecurityGroupInUse(f"Security Group {group.id} in use.", hint="Take it from its ports first.")
+    if group.default and not even_default:
+        raise SecurityGroupCannotRemoveDefault("Insufficient rights for removing default security group.")
+    own = tx.remove_where(SecurityGroupRule, security_group_id=group.id)
+    others = tx.remove_where(SecurityGroupRule, remote_group_id=group.id)
+    bump(tx, SecurityGroup, [r.security_group_id for r in others])
+    tx.remove(group)
+    if not group.default:
+        network_quota.refund(tx, group.project_id, "security_group")
+    charged = [r for r in own if not (group.default and _built_in(r))] + others
+    for rule in charged:
+        network_quota.refund(tx, rule.project_id, "security_group_rule")
+
+
+def _built_in(rule: SecurityGroupRule) -> bool:
+    """The default group's first rules are not counted."""
+    return not rule.protocol and not rule.remote_ip_prefix and rule.remote_group_id in ("", rule.security_group_id)
+
+
+def users(reader: Reader, group_id: str, *, limit: int | None = None) -> list[Port]:
+    """Ports in the group."""
+    return reader.select(Port, has(reader, REGISTRY[Port].table.c.security_groups, group_id), limit=limit)
+
+
+def check_groups(tx: Tx, ids: Sequence[str], project_id: str, *, any_project: bool = False) -> tuple[str, ...]:
+    """The ids as they are, once each. Raises SecurityGroupNotFound for one that the project does not see."""
+    wanted = tuple(dict.fromkeys(ids))
+    if not wanted:
+        return ()
+    actor = replace(tx.actor, project_id=project_id)
+    clauses = () if any_project else (visible(SecurityGroup, actor),)
+    known = {g.id for g in tx.select(SecurityGroup, *clauses, id=wanted)}
+    for id in wanted:
+        if id not in known:
+            raise SecurityGroupNotFound(f"Security group {id} does not exist", field="security_groups")
+    return wanted
+
+
+def create_rule(
+    tx: Tx,
+    group: SecurityGroup,
+    *,
+    project_id: str,
+    direction: str,
+    ethertype: str = "IPv4",
+    protocol: str = "",
+    port_min: int | None = None,
+    port_max: int | None = None,
+    remote_ip_prefix: str = "",
+    remote_group_id: str = "",
+    description: str = "",
+) -> SecurityGroupRule:
+    """Raises the SecurityGroup… class of the rule that is broken, SecurityGroupRuleExists, OverQuota."""
+    protocol = _protocol(protocol, ethertype)
+    _check_ports(protocol, port_min, port_max)
+    if remote_ip_prefix and remote_group_id:
+        raise SecurityGroupRemoteGroupAndRemoteIpPrefix("Only remote_ip_prefix or remote_group_id may be provided.")
+    if remote_ip_prefix:
+        _check_prefix(remote_ip_prefix, ethertype)
+    if remote_group_id:
+        check_groups(tx, [remote_group_id], project_id, any_project=tx.actor.is_admin)
+    rule = SecurityGroupRule(
+        id=new_id(),
+        project_id=project_id,
+        security_group_id=group.id,
+        direction=direction,
+        ethertype=ethertype,
+        protocol=protocol,
+        port_range_min=-1 if port_min is None else port_min,
+        port_range_max=-1 if port_max is None else port_max,
+        remote_ip_prefix=remote_ip_prefix,
+        remote_group_id=remote_group_id,
+        description=description,
+    )
+    same = tx.first(
+        SecurityGroupRule,
+        security_group_id=group.id,
+        direction=direction,
+        ethertype=ethertype,
+        protocol=_same_protocol(protocol),
+        port_range_min=rule.port_range_min,
+        port_range_max=rule.port_range_max,
+        remote_ip_prefix=remote_ip_prefix,
+        remote_group_id=remote_group_id,
+    )
+    if same is not None:
+        raise SecurityGroupRuleExists(f"Security group rule already exists. Rule id is {same.id}.")
+    network_quota.charge(tx, project_id, "security_group_rule")
+    made = tx.add(rule)
+    _changed(tx, group.id)
+    return made
+
+
+def delete_rule(tx: Tx, rule: SecurityGroupRule) -> None:
+    tx.remove(rule)
+    network_quota.refund(tx, rule.project_id, "security_group_rule")
+    _changed(tx, rule.security_group_id)
+
+
+def _changed(tx: Tx, group_id: str) -> None:
+    """The group's own revision_number grows with its rules (Neutron's revisions plug-in), and its generation."""
+    table = REGISTRY[SecurityGroup].table
+    tx.conn.execute(
+        sa.update(table)
+        .where(table.c.id == group_id)
+        .values(revision=table.c.revision + 1, generation=table.c.generation + 1, updated_at=tx.now)
+    )
+    tx.touch("security_group", group_id)
+
+
+def number(protocol: str) -> int | None:
+    """IANA's number; None for any."""
+    if not protocol:
+        return None
+    return PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
+
+
+def _protocol(protocol: str, ethertype: str) -> str:
+    protocol = protocol.lower()
+    if protocol in ("any", ""):
+        return ""
+    if protocol not in PROTOCOLS and not (protocol.isdecimal() and int(protocol) <= 255):
+        known = ", ".join(sorted(PROTOCOLS))
+        raise SecurityGroupRuleInvalidProtocol(
+            f"Security group rule protocol {protocol} not supported. Only protocol values [None, {known}] and integer "
+            "representations [0 to 255] are supported.",
+            field="protocol",
+        )
+    if protocol in _ONLY_V6 and ethertype == "IPv4":
+        raise SecurityGroupEthertypeConflictWithProtocol(
+            f"Invalid ethertype {ethertype} for protocol {protocol}.", field="ethertype"
+        )
+    return protocol
+
+
+def _same_protocol(protocol: str) -> list[str]:
+    """All spellings of one protocol."""
+    at = number(protocol)
+    if at is None:
+        return [""]
+    return [str(at), *(name for name, value in PROTOCOLS.items() if value == at)]
+
+
+def _check_ports(protocol: str, low: int | None, high: int | None) -> None:
+    if low is None and high is None:
+        return
+    at = number(protocol)
+    for value in (low, high):
+        if value is not None and not 0 <= value <= 65535:
+            raise SecurityGroupInvalidPortValue(f"Invalid value for port {value}", field="port_range_min")
+    if at in _ICMP:
+        for label, field, value in (("type", "port-range-min", low), ("code", "port-range-max", high)):
+            if value is not None and value > 255:
+                raise SecurityGroupInvalidIcmpValue(
+                    f"Invalid value for ICMP {label} ({field}) {value}. It must be 0 to 255.", field=field
+                )
+        if low is None:
+            raise SecurityGroupMissingIcmpType(
+                f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing."
+            )
+        return
+    if at not in _PORTED:
+        raise SecurityGroupInvalidProtocolForPort(
+            f"Invalid protocol {protocol or 'None'} for port range, only supported for TCP, UDP, UDPLITE, SCTP and "
+            "DCCP.",
+            field="protocol",
+        )
+    if low is None or high is None or low > high or low < 1:
+        raise SecurityGroupInvalidPortRange("For TCP/UDP protocols, port_range_min must be <= port_range_max")
+
+
+def _check_prefix(prefix: str, ethertype: str) -> None:
+    try:
+        network = ipaddress.ip_network(prefix, strict=False)
+    except ValueError as err:
+        raise InvalidInput(
+            f"Invalid input for remote_ip_prefix. '{prefix}' is not a valid IP subnet.", field="remote_ip_prefix"
+        ) from err
+    if f"IPv{network.version}" != ethertype:
+        raise SecurityGroupRuleParameterConflict(
+            f"Conflicting value ethertype {ethertype} for CIDR {prefix}", field="remote_ip_prefix"
+        )
