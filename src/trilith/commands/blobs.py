@@ -53,9 +53,10 @@ def hold(tx: Tx, sha256: str, kind: str, holder_id: str) -> None:
     tx.add(BlobReference(id=new_id(), sha256=sha256, holder_kind=kind, holder_id=holder_id))
 
 
-def release(tx: Tx, holder_id: str) -> list[str]:
-    """Give up all that the holder needs. The hashes; their files go when nobody else needs them (see `collect`)."""
-    gone = tx.remove_where(BlobReference, holder_id=holder_id)
+def release(tx: Tx, holder_id: str, *, sha256: str = "") -> list[str]:
+    """Give up what the holder needs: one blob, or all. The hashes; their files go when nobody needs them (`collect`)."""
+    which = {"sha256": sha256} if sha256 else {}
+    gone = tx.remove_where(BlobReference, holder_id=holder_id, **which)
     for reference in gone:
         tx.touch(_NOUN, reference.sha256)
     return [reference.sha256 for reference in gone]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, images, ports, quota
+from trilith.commands import blobs, images, ports, quota, server_networks
+from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import (
-    NetworkRequest,
-    attach_requested,
     check_sizes,
     submit_job,
     usable_image,
 )
 from trilith.jobs import arguments as args
 from trilith.model import server as model
+from trilith.model.guest import Pillar
 from trilith.model.image import Image
 from trilith.model.network import Port
 from trilith.model.record import Actor
@@ -138,6 +138,7 @@ def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str
         tx,
         name=name,
         owner=actor.project_id,
+        disk_format="root-tar" if server.pillar is Pillar.LXC else "qcow2",
         properties=properties,
         min_disk=server.flavor.disk or (source.min_disk if source else 0),
         min_ram=source.min_ram if source else 0,
@@ -150,11 +151,9 @@ def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str
 def attach_port(tx: Tx, actor: Actor, server: Server, request: NetworkRequest) -> Port:
     """Raises Conflict for a port in use, Invalid where the request names nothing usable."""
     model.require(server, "attaching")
-    before = {p.id for p in tx.select(Port, device_id=server.id)}
-    attach_requested(tx, actor, server, (request,))
-    port = next(p for p in tx.select(Port, device_id=server.id) if p.id not in before)
+    port = server_networks.attach(tx, actor, server, (request,))[0]
     if server.node:
-        port = ports.bind_port(tx, port, host=server.node)
+        port = ports.bind_port(tx, port, server.node, server.id, server_networks.OWNER)
     job = submit_job(tx, server, "server.attach_port", args.PortChange(port_id=port.id), action="attach_interface")
     tx.change(server, **model.begin(server, "attaching"), job_id=job.id)
     return port

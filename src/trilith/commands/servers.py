@@ -7,30 +7,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, ports, quota
+from trilith.commands import blobs, quota, server_networks
+from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
 from trilith.model import server as model
 from trilith.model.image import Image, ImageState
 from trilith.model.job import FINAL, Job
-from trilith.model.network import Port
 from trilith.model.node import Node
 from trilith.model.record import Actor
 from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.store.tx import Tx, new_id
 
+__all__ = ["NetworkRequest", "ServerRequest"]
+
 _HOSTNAME = re.compile(r"[^a-z0-9.-]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkRequest:
-    """One of port_id or network_id. fixed_ip "" for any address."""
-
-    network_id: str = ""
-    port_id: str = ""
-    fixed_ip: str = ""
-    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,35 +135,8 @@ def _create_one(
     blobs.hold(tx, image.sha256, "server", server.id)
     if kernel := image.properties.get("trilith_kernel"):
         blobs.hold(tx, kernel, "server", server.id)
-    attach_requested(tx, actor, server, request.networks)
+    server_networks.attach(tx, actor, server, request.networks)
     return server
-
-
-def attach_requested(tx: Tx, actor: Actor, server: Server, wanted: tuple[NetworkRequest, ...] | None) -> None:
-    """Make or take the server's ports. Raises Conflict for a port in use, Invalid for what cannot be."""
-    if wanted is None:
-        wanted = tuple(NetworkRequest(network_id=n) for n in ports.automatic_networks(tx, actor))
-    for one in wanted:
-        if one.port_id:
-            port = tx.find(Port, one.port_id)
-            if port is None or (port.project_id != actor.project_id and not actor.is_admin):
-                raise errors.Invalid(f"Port id {one.port_id} could not be found.", field="networks")
-            if port.device_id:
-                raise errors.Conflict(f"Port {one.port_id} is still in use.")
-            tx.change(port, device_id=server.id, device_owner="compute:nova", dns_name=port.dns_name or server.hostname)
-        else:
-            ports.create_port(
-                tx,
-                actor=actor,
-                project_id=server.project_id,
-                network_id=one.network_id,
-                fixed_ip=one.fixed_ip,
-                security_groups=ports.groups_by_name(tx, server.project_id, server.security_groups),
-                device_id=server.id,
-                device_owner="compute:nova",
-                dns_name=server.hostname,
-                created_by_server=True,
-            )
 
 
 def usable_image(tx: Tx, actor: Actor, image_id: str) -> Image:

@@ -215,7 +215,7 @@ class StorageDriver(Protocol):
     async def delete_disk(self, disk_id: str) -> None: ...
 
     async def keep_disk(self, disk_id: str) -> None:
-        """Keep the disk as it is now, beside it, until `restore_disk` or `forget_disk`. One that is kept already stays."""
+        """Keep the disk as it is now until `restore_disk` or `forget_disk`. One that is kept already stays."""
         ...
 
     async def restore_disk(self, disk_id: str) -> None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports
+from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, server
@@ -59,7 +60,7 @@ def place(tx: Tx, found: Server, decision: Decision) -> Server:
     identity = found.identity or _identity(tx, found, decision)
     node = tx.first(Node, name=decision.node)
     for port in server_plan.ports_of(tx, found.id):
-        ports.bind_port(tx, port, host=decision.node)
+        ports.bind_port(tx, port, decision.node, found.id, OWNER)
     return tx.change(
         found,
         node=decision.node,
@@ -160,7 +161,7 @@ async def _unplace(context: Context[arguments.Create]) -> None:
             return
         allocations.release(tx, found.id)
         for port in server_plan.ports_of(tx, found.id):
-            ports.bind_port(tx, port, host="")
+            ports.bind_port(tx, port, "", found.id, OWNER)
         for held in tx.select(IdRange, id=found.id):
             tx.remove(held)
         # the next try places anew: nothing of this node is kept, the identity included

@@ -43,7 +43,7 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
         if port.created_by_server:
             ports.delete_port(tx, port)
         else:
-            ports.unbind_port(tx, port)
+            ports.unbind(tx, port)
     allocations.release(tx, found.id)
     blobs.release(tx, found.id)
     for held in tx.select(IdRange, id=found.id):

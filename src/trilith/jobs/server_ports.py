@@ -60,7 +60,7 @@ def _drop(tx: Tx, port_id: str) -> None:
     if port.created_by_server:
         ports.delete_port(tx, port)
     else:
-        ports.unbind_port(tx, port)
+        ports.unbind(tx, port)
 
 
 ATTACH_PORT = Kind(

@@ -10,8 +10,10 @@ from trilith.agent.calls import SnapshotArgs
 from trilith.commands import blobs, images
 from trilith.jobs import arguments
 from trilith.jobs.kind import Context, Kind, Step
+from trilith.jobs.server_plan import KERNEL, KERNEL_FORMAT
 from trilith.jobs.server_steps import call, fail_softly, finish_action, owned, require_node, server
 from trilith.model import server as model
+from trilith.model.image import Image
 from trilith.model.job import Job, JobError
 from trilith.store.tx import Tx
 
@@ -32,16 +34,16 @@ async def _write(context: Context[arguments.Snapshot]) -> None:
     if written.disk_format != "root-tar" and not found.image_properties.get("trilith_kernel"):
         # a guest that boots by a kernel beside its disk takes that kernel along
         kernel = found.image_sha256 if found.image_format in ("root-tar", "squashfs") else ""
-    await context.store.write(
-        lambda tx: images.finish_snapshot(
-            tx,
-            context.args.image_id,
-            facts,
-            disk_format=written.disk_format,
-            kernel_sha256=kernel,
-            kernel_format=found.image_format,
-        )  # fmt: skip
-    )
+
+    def body(tx: Tx) -> None:
+        image = tx.get(Image, context.args.image_id)
+        properties = image.properties
+        if kernel:
+            blobs.hold(tx, kernel, "kernel", image.id)
+            properties = properties | {KERNEL: kernel, KERNEL_FORMAT: found.image_format}
+        images.finish_snapshot(tx, image.id, facts, disk_format=written.disk_format, properties=properties)
+
+    await context.store.write(body)
 
 
 async def _unwrite(context: Context[arguments.Snapshot]) -> None:
