@@ -113,7 +113,7 @@ async def test_life_of_a_bare_guest_as_events(host: Rig) -> None:
         await driver.pause(spec.server_id)
         assert await power(host, spec) is PowerState.PAUSED
         await driver.unpause(spec.server_id)
-        await driver.reboot(spec, hard=True)
+        await driver.reboot(spec, hard=False)
         await host.line(spec, tiny_guests.BARE_LINE, timeout=20, count=2)
         await driver.suspend(spec.server_id)
         await driver.suspend(spec.server_id)

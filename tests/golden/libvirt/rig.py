@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,40 @@ class Rig:
                 pytest.fail(f"{text!r} not on the console within {timeout} s: {log[-2000:]!r}")
             await asyncio.sleep(0.01)
         return time.monotonic() - begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemons:
+    """A private libvirtd and virtlogd that run for a whole module, whichever event loop its tests have."""
+
+    root: Path
+    libvirt: PrivateLibvirt
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Daemons]:
+        """Afterwards no daemon, namespace or file is left."""
+        root = Path(tempfile.mkdtemp(prefix="tlv-"))
+        root.chmod(0o755)  # QEMU runs as somebody else
+        made = cls(root=root, libvirt=PrivateLibvirt(root=root / "lv", netns=root.name))
+        subprocess.run(["ip", "netns", "add", root.name], check=True)
+        try:
+            asyncio.run(made._start())
+            yield made
+        finally:
+            asyncio.run(made._stop())
+            subprocess.run(["ip", "netns", "del", root.name], check=False)
+            shutil.rmtree(root, ignore_errors=True)
+
+    async def _start(self) -> None:
+        supervisor = Supervisor(self.root / "daemons")
+        await supervisor.start(self.libvirt.specs())
+        await supervisor.close()
+
+    async def _stop(self) -> None:
+        supervisor = Supervisor(self.root / "daemons")
+        await supervisor.start(self.libvirt.specs())
+        await supervisor.stop()
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from trilith.drivers.libvirt.connection import Connection, Happening
 from trilith.drivers.libvirt.domain import Dialect, build, domain_name
 from trilith.drivers.libvirt.events import Hub, classify
 from trilith.drivers.libvirt.files import GuestFiles
-from trilith.drivers.libvirt.host import HostSetup, is_bare
+from trilith.drivers.libvirt.host import HostSetup, is_bare, valid
 from trilith.drivers.libvirt.hostfacts import Hosts
 from trilith.drivers.libvirt.kvm import KVM
 from trilith.drivers.libvirt.probe import KvmProbe
@@ -56,6 +56,8 @@ class LibvirtDriver:
     offload_off: checksum offloads off in every interface, which the userspace (netdev) datapath needs.
     kvm: what `probe_kvm` found; a guest runs under KVM only where its probe held, else under emulation.
 
+    replug: called between the two halves of a hard reboot, to do what the next paragraph asks of the caller.
+
     Before `start`, and before the `resume` of a suspended guest, the caller has unplugged and plugged each of the
     guest's ports at the switch, in transactions of their own: a tap that comes again by the same name is not attached
     otherwise. A guest's own reboot keeps its taps.
@@ -69,12 +71,14 @@ class LibvirtDriver:
         cloud_id: str,
         offload_off: bool,
         kvm: KvmProbe,
+        replug: Callable[[GuestSpec], Awaitable[None]] | None = None,
         soft_reboot_deadline: float = SOFT_REBOOT_DEADLINE,
     ) -> None:
         self._uri = uri
         self._cloud_id = cloud_id
         self._offload_off = offload_off
         self._kvm = kvm
+        self._replug = replug
         self._soft_reboot_deadline = soft_reboot_deadline
         self._xen = uri.startswith("xen")
         self._dialect: Dialect = XEN if self._xen else KVM
@@ -129,9 +133,7 @@ class LibvirtDriver:
         self._hub.close()
 
     async def probe(self) -> HostFacts:
-        return await self._call(
-            "ask libvirt about the host", lambda c: hostfacts.facts(c, self._need_hosts(), self._kvm)
-        )
+        return await self._call("ask libvirt about the host", self._facts_of_host)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -186,15 +188,22 @@ class LibvirtDriver:
         return answer.done()
 
     async def reboot(self, spec: GuestSpec, *, hard: bool) -> None:
+        """Hard: power off and on, with a new QEMU and new taps (see `replug`). A soft reboot that is not answered, and
+        any of a bare guest, which has no button, is a reset: the same QEMU from its first instruction, taps kept."""
         server_id = spec.server_id
         if not await self._active(server_id):
             await self.start(spec)
             return
-        if not hard and not is_bare(spec) and await self._soft_reboot(server_id):
+        if hard:
+            await self.stop(server_id, timeout=0)
+            if self._replug is not None:
+                await self._replug(spec)
+            await self.start(spec)
+            return
+        if not is_bare(spec) and await self._soft_reboot(server_id):
             return
 
         def work(domain: Any) -> None:
-            # the same QEMU from its reset vector: its taps stay plugged
             domain.reset(0)
             if domain.state(0)[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
@@ -375,9 +384,8 @@ class LibvirtDriver:
         self._ours.update(fact.server_id for fact in found)
         return found
 
-    async def events(self) -> AsyncIterator[GuestEvent]:
-        async for event in self._hub.follow():
-            yield event
+    def events(self) -> AsyncIterator[GuestEvent]:
+        return self._hub.follow()
 
     async def console_log(self, server_id: str, *, max_bytes: int) -> bytes:
         if max_bytes < 0:
@@ -404,6 +412,9 @@ class LibvirtDriver:
     def _learn(self, connection: Any) -> Hosts:
         return hostfacts.learn(connection, xen=self._xen, offload_off=self._offload_off, probe=self._kvm)
 
+    def _facts_of_host(self, connection: Any) -> HostFacts:
+        return hostfacts.facts(connection, self._need_hosts(), self._kvm, self._state_dir)
+
     def _need_hosts(self) -> Hosts:
         if self._hosts is None:
             raise Conflict("the libvirt driver is not open")
@@ -416,6 +427,7 @@ class LibvirtDriver:
     def _define(self, connection: Any, spec: GuestSpec) -> Any:
         if spec.cloud_id != self._cloud_id:
             raise Invalid(f"server {spec.server_id} is of another cloud", field="cloud_id")
+        valid(spec)
         domains.find(connection, self._cloud_id, spec.server_id)
         host = self._host(spec)
         xml = build(spec, host, self._files.paths(spec.server_id, spec.root_disk), self._dialect)

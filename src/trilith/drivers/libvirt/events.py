@@ -118,9 +118,13 @@ class Hub:
     def forget(self, server_id: str) -> None:
         self.states.pop(server_id, None)
 
-    async def follow(self) -> AsyncIterator[GuestEvent]:
+    def follow(self) -> AsyncIterator[GuestEvent]:
+        """Events from now on, also those between this call and the first one read."""
         queue: asyncio.Queue[GuestEvent | None] = asyncio.Queue(BACKLOG)
         self._readers.add(queue)
+        return self._read(queue)
+
+    async def _read(self, queue: asyncio.Queue[GuestEvent | None]) -> AsyncIterator[GuestEvent]:
         try:
             while (event := await queue.get()) is not None:
                 yield event

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from trilith.drivers.libvirt.host import GuestPaths
+from trilith.drivers.libvirt.host import GuestPaths, valid_id
 from trilith.errors import Invalid
 
 #: bytes of sun_path, less the closing zero (unix(7))
@@ -32,6 +32,7 @@ class GuestFiles:
             )
 
     def paths(self, server_id: str, root_disk: str) -> GuestPaths:
+        valid_id(server_id)
         return GuestPaths(
             console_log=str(self._logs / server_id / "console.log"),
             vnc_socket=str(self._sockets / server_id / "s"),
@@ -48,8 +49,10 @@ class GuestFiles:
             os.chown(sockets, uid, gid)
 
     def remove(self, server_id: str) -> None:
+        valid_id(server_id)
         for directory in (self._logs / server_id, self._sockets / server_id):
-            shutil.rmtree(directory, ignore_errors=False) if directory.exists() else None
+            if directory.exists():
+                shutil.rmtree(directory)
 
     def log_tail(self, server_id: str, max_bytes: int) -> bytes:
         """The end of the log, reaching into the file before it when virtlogd has just begun a new one."""

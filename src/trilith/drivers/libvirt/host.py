@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from trilith.errors import Unsupported
+from trilith.errors import Invalid, Unsupported
 from trilith.model.guest import GuestSpec, ImageForm
 
 DomainType = Literal["kvm", "qemu", "xen"]
@@ -70,6 +71,36 @@ def wants_agent(spec: GuestSpec) -> bool:
 
 def is_windows(spec: GuestSpec) -> bool:
     return spec.properties.get("os_type", "") == "windows"
+
+
+#: ids end in file names and in libvirt's XML
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
+#: netdevice(7): IFNAMSIZ less the closing zero
+_IFNAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+def valid_id(server_id: str) -> str:
+    """The id itself. Raises Invalid for what is no UUID in its usual form."""
+    if _ID.fullmatch(server_id) is None:
+        raise Invalid(f"not a server id: {server_id[:80]!r}", field="server_id")
+    return server_id
+
+
+def valid(spec: GuestSpec) -> None:
+    """Raises Invalid naming the first field that cannot be."""
+    valid_id(spec.server_id)
+    if _HOSTNAME.fullmatch(spec.hostname) is None:
+        raise Invalid(f"not a host name: {spec.hostname[:80]!r}", field="hostname")
+    if spec.identity.smbios_uuid:
+        valid_id(spec.identity.smbios_uuid)
+    for field, value, most in (("vcpus", spec.vcpus, 288), ("memory_mib", spec.memory_mib, 1 << 24)):
+        if not 1 <= value <= most:
+            raise Invalid(f"{field} must be from 1 to {most}, not {value}", field=field)
+    for nic in spec.nics:
+        if _IFNAME.fullmatch(nic.ifname) is None or _MAC.fullmatch(nic.mac) is None or not 68 <= nic.mtu <= 65_535:
+            raise Invalid(f"not an interface: {nic.ifname[:20]!r} {nic.mac[:20]!r} mtu {nic.mtu}", field="nics")
 
 
 def check(spec: GuestSpec, host: HostSetup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,10 @@ def disk_io() -> str:
     return "io_uring"
 
 
-def facts(connection: Any, hosts: Hosts, probe: KvmProbe) -> HostFacts:
+def facts(connection: Any, hosts: Hosts, probe: KvmProbe, state_dir: str) -> HostFacts:
+    """DISK_GB is the file system of `state_dir`; the storage driver knows better where its disks are elsewhere."""
     _arch, memory_mib, threads, *_rest = connection.getInfo()
+    disk_gib = shutil.disk_usage(state_dir).total >> 30
     xen = hosts.disk.domain_type == "xen"
     info = caps.cpu(hosts.capabilities) | {
         MACHINE_DISK: hosts.disk.machine_disk,
@@ -108,7 +111,7 @@ def facts(connection: Any, hosts: Hosts, probe: KvmProbe) -> HostFacts:
     return HostFacts(
         hostname=socket.gethostname(),
         pillars=(Pillar.XEN if xen else Pillar.KVM,),
-        inventories={"VCPU": threads, "MEMORY_MB": memory_mib},
+        inventories={"VCPU": threads, "MEMORY_MB": memory_mib, "DISK_GB": disk_gib},
         traits=tuple(sorted(traits)),
         hypervisor_type="Xen" if xen else "QEMU",
         hypervisor_version=connection.getVersion(),

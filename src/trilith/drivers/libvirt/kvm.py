@@ -85,8 +85,11 @@ def _interface(spec: GuestSpec, nic: NicSpec, host: HostSetup) -> Element:
 
 
 def _bare_devices(spec: GuestSpec, host: HostSetup, paths: GuestPaths) -> list[Element]:
-    nics = [_interface(spec, nic, host) for nic in spec.nics]
-    return [small.usb(), *nics, serial(paths.console_log), small.balloon("none")]
+    found = [_interface(spec, nic, host) for nic in spec.nics]
+    if spec.root_disk:
+        disk = root_disk(spec.root_disk, bus="virtio", io=host.disk_io, direct=paths.direct_io, serial=spec.server_id)
+        found.insert(0, disk)
+    return [small.usb(), *found, serial(paths.console_log), small.balloon("none")]
 
 
 def _devices(spec: GuestSpec, host: HostSetup, paths: GuestPaths) -> list[Element]:
