@@ -353,7 +353,6 @@ class LibvirtDriver:
     async def snapshot(self, server_id: str, dest: str) -> None:
         if self._xen:
             raise Unsupported("snapshots of Xen guests are not supported", capability="snapshot")
-        part = f"{dest}.part"
 
         def look(domain: Any) -> tuple[bool, str]:
             return bool(domain.isActive()), snapshot.root_disk_of(domain.XMLDesc(0))[1]
@@ -363,8 +362,7 @@ class LibvirtDriver:
             raise Unsupported(f"server {server_id} has no disk", capability="snapshot")
         if await asyncio.to_thread(os.path.exists, dest):
             raise Conflict(f"{dest} exists already")
-        with contextlib.suppress(FileNotFoundError):
-            await asyncio.to_thread(os.unlink, part)
+        part = await asyncio.to_thread(self._files.snapshot, server_id)
         try:
             if active:
                 await snapshot.running(self._connection, self._hub, domain_name(server_id), part)

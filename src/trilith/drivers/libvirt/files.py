@@ -1,7 +1,7 @@
-"""One guest's own files under the driver's state directory: the console log and the VNC socket's directory.
+"""One guest's own files under the driver's state directory: console log, directory of the VNC socket, snapshots.
 
-They are apart, since QEMU owns the one and virtlogd, as root, writes into the other: a guest that broke out of its
-device model must not be able to put a link where root writes.
+The first two are apart, since QEMU owns the one and virtlogd, as root, writes into the other: a guest that broke out of
+its device model must not be able to put a link where root writes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class GuestFiles:
     def __init__(self, state_dir: str) -> None:
         self._logs = Path(state_dir, "consoles")
         self._sockets = Path(state_dir, "vnc")
+        self._snapshots = Path(state_dir, "snapshots")
         longest = len(str(self._sockets / ("0" * 36) / "s"))
         if longest > SOCKET_PATH_MAX:
             raise Invalid(
@@ -53,6 +54,16 @@ class GuestFiles:
         for directory in (self._logs / server_id, self._sockets / server_id):
             if directory.exists():
                 shutil.rmtree(directory)
+        (self._snapshots / f"{server_id}.qcow2").unlink(missing_ok=True)
+
+    def snapshot(self, server_id: str) -> str:
+        """Where QEMU writes a snapshot: it can pass through to here, and the destination may be root's alone. What an
+        earlier try left is removed."""
+        self._snapshots.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._snapshots.chmod(0o711)
+        path = self._snapshots / f"{valid_id(server_id)}.qcow2"
+        path.unlink(missing_ok=True)
+        return str(path)
 
     def log_tail(self, server_id: str, max_bytes: int) -> bytes:
         """The end of the log, reaching into the file before it when virtlogd has just begun a new one."""

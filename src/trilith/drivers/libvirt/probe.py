@@ -21,7 +21,7 @@ from trilith.errors import Backend
 
 EMULATOR = "qemu-system-x86_64"
 #: seconds for one try
-BARE_DEADLINE, LINUX_DEADLINE = 5.0, 25.0
+BARE_DEADLINE, LINUX_DEADLINE = 5.0, 15.0
 #: QEMU's name of a processor → libvirt's, in order of preference
 CPUS = {"host": "host-passthrough", "qemu64": "qemu64"}
 #: raised when what is probed changes, so that older answers are asked again

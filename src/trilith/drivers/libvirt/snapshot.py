@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
@@ -111,7 +112,24 @@ async def stopped(path: str, dest: str) -> None:
 
 
 def finish(part: str, dest: str) -> None:
-    """Give the file back to root, make it durable, and let it appear under its name."""
+    """Give the file to root, make it durable, and let it appear whole under its name. Raises Backend."""
+    try:
+        _publish(part, dest)
+    except OSError as error:
+        raise Backend(f"cannot write the snapshot {dest}: {error}") from error
+
+
+def _publish(part: str, dest: str) -> None:
+    if os.stat(part).st_dev != os.stat(os.path.dirname(dest) or ".").st_dev:
+        near = f"{dest}.part"
+        try:
+            shutil.copyfile(part, near)
+            _publish(near, dest)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(near)
+            raise
+        return
     os.chown(part, os.geteuid(), os.getegid())
     os.chmod(part, 0o600)
     descriptor = os.open(part, os.O_RDONLY)
