@@ -18,6 +18,8 @@ from tests.golden.ovn.batch import BATCH, WEB
 from tests.ovn_harness import MTU, Guest, Node, running_node
 from trilith.agent.daemons import NodeNetwork, default_run_dir, settle_network, start_network, stop_network
 from trilith.agent.supervise import Supervisor
+from trilith.drivers.ovn import rows
+from trilith.drivers.ovn.database import Replica
 from trilith.drivers.ovn.metadata_ns import (
     ensure_metadata_namespace,
     list_metadata_namespaces,
@@ -387,6 +389,48 @@ async def test_an_older_revision_never_overwrites(node: Node) -> None:
         ]
         await asyncio.gather(*reversed(batches))
     assert {o.id: o.revision for o in await node.driver.owned()}[made.a.id] == 27
+
+
+async def test_two_writers_of_something_new(node: Node) -> None:
+    made = topology()
+    newer = [Ensure(noun=replace(ensure.noun, revision=2)) for ensure in made.nouns]
+    async with _second(node) as other:
+        await asyncio.gather(
+            *(driver.apply(nouns) for driver, nouns in [(other, newer), (node.driver, made.nouns)] * 3)
+        )
+    assert {o.revision for o in await node.driver.owned()} == {2}
+    assert len(await node.driver.owned()) == 6
+
+
+async def test_gateways_follow_the_chassis(node: Node) -> None:
+    """A router made while no node was there works once one is, and moves with the nodes that offer themselves."""
+    made = topology()
+    row = rows.router_port_row(made.router.gateway.port_id)  # type: ignore[union-attr]
+    sbctl = ["ovn-sbctl", f"--db={node.network.sb}"]
+
+    async def gateways() -> set[str]:
+        def look(replica: Replica) -> set[str]:
+            held = (replica.get("Logical_Router_Port", row) or {}).get("gateway_chassis", [])
+            found = [replica.get("Gateway_Chassis", chassis) or {} for chassis in held]  # type: ignore[union-attr, arg-type]
+            return {str(chassis.get("chassis_name")) for chassis in found}
+
+        return await node.driver._nb.read(look)
+
+    await node.supervisor.stop(["ovn-controller"])
+    assert await node.driver.chassis() == []
+    await node.driver.apply(made.nouns)
+    assert await gateways() == set()
+    await start_network(node.network, node.supervisor)
+    async with asyncio.timeout(10):
+        while await gateways() != {"n1"}:
+            await asyncio.sleep(0.01)
+        offer = ["--", "set", "Chassis", "n7", "other_config:ovn-cms-options=enable-chassis-as-gw"]
+        await run([*sbctl, "chassis-add", "n7", "geneve", "192.0.2.7", *offer])
+        while await gateways() != {"n1", "n7"}:
+            await asyncio.sleep(0.01)
+        await run([*sbctl, "chassis-del", "n7"])
+        while await gateways() != {"n1"}:
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -28,6 +28,7 @@ class Southbound:
         self._loop = asyncio.get_running_loop()
         self._known: dict[str, Binding] = {}  # used in the database's thread only
         self._subscribers: set[_Changes] = set()  # used in the loop only
+        self.chassis_changed = asyncio.Event()
 
     async def start(self) -> None:
         await self.database.watch(self._seen, self._resync)
@@ -80,6 +81,8 @@ class Southbound:
     # ---- in the database's thread
 
     def _seen(self, event: str, table: str, row: Record | None) -> None:
+        if row is None or table == "Chassis":
+            self._loop.call_soon_threadsafe(self.chassis_changed.set)
         if row is None:
             self._resync(None)
         elif table == "Port_Binding":

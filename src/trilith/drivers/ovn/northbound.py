@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from trilith.drivers.ovn import rows
 from trilith.drivers.ovn.bindings import TABLES as SOUTHBOUND_TABLES
@@ -12,7 +15,7 @@ from trilith.drivers.ovn.groups import ensure_group, remove_group
 from trilith.drivers.ovn.networks import ensure_network, remove_network
 from trilith.drivers.ovn.plan import Plan, View, settle
 from trilith.drivers.ovn.ports import ensure_port, remove_port
-from trilith.drivers.ovn.routers import ensure_router, remove_router
+from trilith.drivers.ovn.routers import ensure_router, remove_router, reschedule_gateways
 from trilith.drivers.ovn.rows import Op
 from trilith.errors import Backend, Deadline, Invalid
 from trilith.model.topology import (
@@ -28,13 +31,15 @@ from trilith.model.topology import (
     SecurityGroupSpec,
 )
 
+_LOG = logging.getLogger(__name__)
+
 #: Columns that are read. ACLs, NAT and routes are written by content and only ever asked whether they exist.
 TABLES = {
     "NB_Global": ("nb_cfg", "hv_cfg", "sb_cfg"),
     "Logical_Switch": ("name", "ports", "external_ids"),
     "Logical_Switch_Port": ("name", "type", "external_ids"),
     "Logical_Router": ("name", "external_ids"),
-    "Logical_Router_Port": ("name", "external_ids"),
+    "Logical_Router_Port": ("name", "gateway_chassis", "external_ids"),
     "Port_Group": ("name", "external_ids"),
     "DHCP_Options": ("cidr", "options", "external_ids"),
     "DNS": ("external_ids",),
@@ -92,6 +97,7 @@ class OvnNorthbound:
         self._sb = sb
         self._cloud = cloud_id
         self._gateways = None if gateway_chassis is None else tuple(gateway_chassis)
+        self._follower = asyncio.create_task(self._follow_chassis(), name="gateway chassis")
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """All in one transaction. Also raises Missing (a port without its network) and Conflict (another cloud's
@@ -102,6 +108,8 @@ class OvnNorthbound:
         await self._nb.transact(
             lambda replica: compose(replica, changes, cloud=self._cloud, gateway_chassis=gateways), timeout=30
         )
+        if await self._gateway_chassis() != gateways:
+            self._sb.chassis_changed.set()  # they changed in between, and were told before the router was there
 
     async def owned(self) -> list[Owned]:
         def look(replica: Replica) -> list[Owned]:
@@ -133,6 +141,8 @@ class OvnNorthbound:
                 raise Backend("The northbound database has no NB_Global row.", hint="Is ovn-northd running?")
             return [rows.increment("NB_Global", row.id, "nb_cfg")]
 
+        # northd makes the row when it first connects
+        await self._nb.wait_until(lambda replica: next(replica.records("NB_Global"), None), timeout=timeout)
         await self._nb.transact(bump, timeout=timeout)
         # ovsdb-server sends the update before the answer: the number read here is ours or a later one
         number = await self._nb.read(lambda replica: _counter(replica, "nb_cfg"))
@@ -146,8 +156,26 @@ class OvnNorthbound:
             ) from None
 
     async def close(self) -> None:
+        self._follower.cancel()
+        await asyncio.gather(self._follower, return_exceptions=True)
         await self._nb.close()
         await self._sb.database.close()
+
+    async def _follow_chassis(self) -> None:
+        """Chassis come and go after a router was made: its gateway follows them, if nobody said where it belongs."""
+        while self._gateways is None:
+            await self._sb.chassis_changed.wait()
+            self._sb.chassis_changed.clear()
+            try:
+                await self._nb.transact(partial(self._rescheduled, await self._gateway_chassis()))
+            except Backend as error:
+                # the reconnect of either database tells again
+                _LOG.warning("router gateways stay where they are: %s", error)
+
+    def _rescheduled(self, gateways: Sequence[str], replica: Replica) -> list[Op]:
+        plan = Plan(replica, cloud=self._cloud, gateway_chassis=gateways)
+        reschedule_gateways(plan, ((row.id, row) for row in replica.records("Logical_Router_Port")))
+        return plan.operations
 
     async def _gateway_chassis(self) -> tuple[str, ...]:
         """As configured; else those that offer themselves; else all that reach a physical network."""

@@ -85,6 +85,9 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
     options: dict[str, str] = {}
     if spec.host:
         options["requested-chassis"] = spec.host
+        if "," in spec.host:
+            # two hosts during a live migration: the second one's first RARP says that the guest runs there now
+            options["activation-strategy"] = "rarp"
     if spec.hostname:
         options["hostname"] = json.dumps(spec.hostname)  # goes into OVN's action language as it is
     groups = _groups(spec)

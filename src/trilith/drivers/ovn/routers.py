@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from trilith.drivers.ovn import rows
 from trilith.drivers.ovn.networks import PORT, SWITCH, ra_configs
 from trilith.drivers.ovn.plan import Plan
-from trilith.drivers.ovn.rows import Value
+from trilith.drivers.ovn.rows import Row, Value
 from trilith.model.topology import RouterGatewaySpec, RouterInterfaceSpec, RouterSpec
 
 ROUTER = "Logical_Router"
@@ -98,24 +98,47 @@ def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGate
         "enabled": [spec.admin_up],
         "gateway_chassis": _gateways(plan, end.port_id) if gateway else [],
         "ipv6_ra_configs": {} if gateway else ra_configs(rows.external_ids(network)),
-        "external_ids": rows.marks(plan.cloud, "router-port", end.port_id, network=end.network_id, router=spec.id),
+        "external_ids": rows.marks(
+            plan.cloud,
+            "router-port",
+            end.port_id,
+            network=end.network_id,
+            router=spec.id,
+            gateway="true" if gateway else "",
+        ),
     }
     inner = rows.router_port_row(end.port_id)
     plan.put("Logical_Router_Port", inner, columns)
     return inner
 
 
-def _gateways(plan: Plan, port_id: str) -> list[UUID]:
+def reschedule_gateways(plan: Plan, router_ports: Iterable[tuple[UUID, Row]]) -> None:
+    """Spread the gateways of these router ports over the plan's chassis. With no chassis at all they stay."""
+    if not plan.gateway_chassis:
+        return
+    for row, columns in router_ports:
+        ids = rows.external_ids(columns)
+        if ids.get(rows.CLOUD) == plan.cloud and ids.get("trilith:gateway"):
+            before = columns.get("gateway_chassis", [])
+            wanted = _gateway_rows(plan, ids[rows.ID])
+            if set(before if isinstance(before, list) else []) != set(wanted):
+                plan.put("Logical_Router_Port", row, {"gateway_chassis": _gateways(plan, ids[rows.ID])})
+
+
+def _gateway_rows(plan: Plan, port_id: str) -> dict[UUID, str]:
     """Standbys in an order of each router's own, so that many routers spread over the gateway nodes."""
 
     def weight(chassis: str) -> bytes:
         return hashlib.sha256(f"{port_id}|{chassis}".encode()).digest()
 
     chosen = sorted(plan.gateway_chassis, key=weight)[:_GATEWAYS]
+    return {rows.row_id(port_id, f"gateway-{chassis}"): chassis for chassis in chosen}
+
+
+def _gateways(plan: Plan, port_id: str) -> list[UUID]:
     name = rows.router_port_name(port_id)
     made = []
-    for rank, chassis in enumerate(chosen):
-        row = rows.row_id(port_id, f"gateway-{chassis}")
+    for rank, (row, chassis) in enumerate(_gateway_rows(plan, port_id).items()):
         ids = rows.marks(plan.cloud, "gateway-chassis", port_id)
         columns: dict[str, Value] = {
             "name": f"{name}_{chassis}",
