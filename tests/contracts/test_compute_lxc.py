@@ -20,7 +20,7 @@ pytest.register_assert_rewrite("tests.contracts.compute_suite", "tests.contracts
 
 from tests.contracts.compute_suite import ComputeSuite, Listener, fact, power, said  # noqa: E402
 from tests.contracts.lxc_bench import LxcBench, busybox_root, lxc_bench  # noqa: E402
-from trilith.drivers.lxc import config, state  # noqa: E402
+from trilith.drivers.lxc import config, state, watch  # noqa: E402
 from trilith.errors import Backend, Conflict, Invalid, Unsupported  # noqa: E402
 from trilith.model.guest import GuestEventKind, GuestSpec, MachineIdentity, PowerState  # noqa: E402
 
@@ -87,6 +87,7 @@ async def test_state_outlives_a_killed_monitor(bench: LxcBench) -> None:
     monitor = state.monitor_of(state.Paths(bench.state), spec.server_id)
     assert monitor is not None
     os.kill(monitor.pid, signal.SIGKILL)
+    assert await watch.wait_exit(monitor, timeout=20)
     second = await bench.another()
     assert await power(second, spec.server_id) is PowerState.RUNNING
     with pytest.raises(Backend, match="monitor"):
@@ -234,6 +235,19 @@ async def test_a_failed_start_says_why_and_the_next_works(bench: LxcBench) -> No
     assert "/no/such/init" in str(failed.value)
     await bench.driver.start(spec)
     assert await power(bench.driver, spec.server_id) is PowerState.RUNNING
+
+
+async def test_a_container_without_its_record_is_not_started_twice(bench: LxcBench) -> None:
+    """As after a kill between the start of the container and its hook's first line."""
+    spec = bench.spec()
+    await bench.driver.start(spec)
+    (bench.state / "run" / f"{spec.server_id}.run").unlink()
+    await bench.driver.start(spec)
+    assert (await bench.driver.execute(spec.server_id, ["true"], timeout=10)).exit_code == 0
+    (bench.state / "run" / f"{spec.server_id}.run").unlink()
+    (bench.state / "run" / f"{spec.server_id}.monitor").unlink()
+    await bench.driver.delete(spec.server_id)
+    assert await bench.leftovers() == []
 
 
 async def test_half_made_is_cleared(bench: LxcBench) -> None:

@@ -129,6 +129,13 @@ class Layout:
                 raise Backend(f"The container did not freeze within {timeout:g} s.")
             time.sleep(0.002)
 
+    def members(self, group: str) -> list[int]:
+        """Processes in a group or below it. One tree is enough: liblxc puts a container into all of them."""
+        found: list[int] = []
+        for path, _, _ in os.walk((self.trees.get("pids") or self.every[0]) / group):
+            found += [int(word) for word in _read(Path(path) / "cgroup.procs").split()]
+        return found
+
     def remove(self, *groups: str) -> None:
         """Remove what a container left (groups it made inside its own, too). Blocks: for a thread.
         Raises Backend for a group that still has processes."""

@@ -308,7 +308,9 @@ class LxcDriver:
         size = config.disk_mib(spec) if spec.disk_gib or self._pool.limits else 0
         await asyncio.to_thread(self._directories, spec.server_id)
         await self._write_config(spec)  # first: with it whatever is left after a crash is known as ours
-        await self._pool.create(spec.server_id, limit_mib=size)
+        known = await asyncio.to_thread(state.load, self._paths, spec.server_id, self._cloud_id)
+        if known is None or known.disk_mib != config.disk_mib(spec) or not await self._pool.has(spec.server_id):
+            await self._pool.create(spec.server_id, limit_mib=size)
         await self._write_record(spec)
 
     def _directories(self, server_id: str) -> None:
@@ -346,9 +348,10 @@ class LxcDriver:
         if run.init is not None and run.this_boot and run.init.alive():
             await self._guest(spec.server_id)
             return
-        if run.monitor is not None and not await wait_exit(run.monitor, timeout=_TEARDOWN_SECONDS):
-            raise Deadline("The container's last run has not ended.", hint="Stop the server and try again.")
+        if run.monitor is not None and not (run.ended == "stop" and await wait_exit(run.monitor, timeout=5)):
+            await self._kill(spec.server_id)  # a start that was cut off, or a monitor that hangs
         await self._create(spec)
+        await self._end_all(_groups(spec.server_id)[0])  # what a lost record left; else liblxc says it runs already
         here, home = self._here, self._paths.home(spec.server_id)
 
         def prepare() -> None:
@@ -367,16 +370,24 @@ class LxcDriver:
         monitor = str(self._paths.of_run(spec.server_id, "monitor"))
         argv = [*self._lxc("lxc-start", spec.server_id), "--daemon", "--pidfile", monitor]
         env = {"PATH": str(self._paths.bin), "LANG": "C.UTF-8", "HOME": "/root"}
-        ended = await mounts.start_in(root, argv, env, timeout=_START_SECONDS)
+        try:
+            ended = await mounts.start_in(root, argv, env, timeout=_START_SECONDS)
+        except Deadline:
+            await self._kill(spec.server_id)
+            raise
         if ended.exit_code != 0:
             words = await asyncio.to_thread(_log_words, home / "lxc.log")
             await self._kill(spec.server_id)
             raise Backend(f"The container did not start: {words or ended.stderr.strip()[-1000:]}")
+        now = await self._run(spec.server_id)
+        if now.init is None or now.init == run.init:  # lxc-start is content with any container of this name
+            await self._kill(spec.server_id)
+            raise Backend("liblxc started nothing: a container of this name runs already.", hint="Find it by lxc-ls.")
 
     async def _stop(self, guest: state.Guest, *, timeout: float) -> None:
         run = await self._run(guest.server_id)
         if timeout > 0 and run.init is not None and run.this_boot and run.init.alive():
-            await self._thaw(guest.server_id)
+            await self._thaw(config.group(guest.server_id))
             _signal(run.init, guest.halt_signal)
             if await wait_exit(run.monitor or run.init, timeout=timeout):
                 await asyncio.to_thread(self._here.cgroups.remove, *_groups(guest.server_id))
@@ -384,27 +395,44 @@ class LxcDriver:
         await self._kill(guest.server_id)
 
     async def _kill(self, server_id: str) -> None:
-        """Take the power away and wait until the monitor has cleared up. A monitor that does not is killed, too."""
+        """Take the power away and wait until the monitor has cleared up. A monitor that does not is killed, too.
+        Goes by the control groups as well as by the record: a start that was cut off may have left no record."""
         run = await self._run(server_id)
-        init = run.init if run.init is not None and run.this_boot and run.init.alive() else None
-        if init is not None:
-            _signal(init, signal.SIGKILL)
-            await self._thaw(server_id)  # a frozen process dies only when it is thawed
-            if not await wait_exit(init, timeout=_TEARDOWN_SECONDS):
-                raise Deadline("The container's processes do not die.", hint="See dmesg for blocked devices.")
-        if run.monitor is not None and not await wait_exit(run.monitor, timeout=_TEARDOWN_SECONDS):
-            _signal(run.monitor, signal.SIGKILL)
+        group, monitors, _ = _groups(server_id)
+        if run.init is not None and run.this_boot and run.init.alive():
+            _signal(run.init, signal.SIGKILL)  # first and at once: the rest of the container ends with it
+            await self._thaw(group)
+            if not await wait_exit(run.init, timeout=_TEARDOWN_SECONDS):
+                raise Deadline("The container's first process does not die.", hint="See dmesg for a blocked device.")
+        await self._end_all(group)
+        if run.monitor is not None:
             await wait_exit(run.monitor, timeout=_TEARDOWN_SECONDS)
-        if run.init is not None and not run.ended:
-            path = self._paths.of_run(server_id, "end")  # no monitor was left to say so
-            if run.monitor is None:
-                await asyncio.to_thread(path.write_text, f"stop {server_id}\n", "ascii")
+        elif run.init is not None and not run.ended:  # no monitor was left to say so
+            path = self._paths.of_run(server_id, "end")
+            await asyncio.to_thread(path.write_text, f"stop {server_id}\n", "ascii")
+        await self._end_all(monitors)
+        await self._end_all(group)  # a monitor may have been about to start it again
         await asyncio.to_thread(self._here.cgroups.remove, *_groups(server_id))
+
+    async def _end_all(self, group: str) -> None:
+        """SIGKILL all of a control group. A frozen process dies only when it is thawed."""
+        for _ in range(5):
+            found = await asyncio.to_thread(self._here.cgroups.members, group)
+            processes = [state.Process(pid, ticks) for pid in found if (ticks := state.start_ticks(pid)) is not None]
+            if not processes:
+                return
+            for process in processes:
+                _signal(process, signal.SIGKILL)
+            await self._thaw(group)
+            ended = await asyncio.gather(*(wait_exit(each, timeout=_TEARDOWN_SECONDS) for each in processes))
+            if not all(ended):
+                break
+        raise Deadline("The container's processes do not die.", hint="See dmesg for a blocked device.")
 
     async def _reboots_itself(self, guest: state.Guest, run: state.Run) -> bool:
         assert run.init is not None
         with self._watch.subscribe() as queue:
-            await self._thaw(guest.server_id)
+            await self._thaw(config.group(guest.server_id))
             _signal(run.init, guest.reboot_signal)
             try:
                 async with asyncio.timeout(self._soft):
@@ -419,8 +447,8 @@ class LxcDriver:
             except TimeoutError:
                 return False
 
-    async def _thaw(self, server_id: str) -> None:
-        cgroups, group = self._here.cgroups, config.group(server_id)
+    async def _thaw(self, group: str) -> None:
+        cgroups = self._here.cgroups
         if await asyncio.to_thread(cgroups.frozen, group):
             await asyncio.to_thread(cgroups.freeze, group, frozen=False)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trilith.drivers.lxc import tool
-from trilith.errors import Backend
+from trilith.errors import Backend, Deadline
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ def _spawn(prepare: Callable[[], None], argv: Sequence[str], env: Mapping[str, s
             start_new_session=True,
         )
     except subprocess.TimeoutExpired as exc:
-        raise Backend(f"{os.path.basename(argv[0])} did not end within {timeout:g} s.") from exc
+        raise Deadline(f"{os.path.basename(argv[0])} did not end within {timeout:g} s.") from exc
     return Ended(done.returncode, done.stderr.decode(errors="replace"))
 
 

@@ -96,6 +96,9 @@ class Pool:
     def layer(self, server_id: str) -> Path:
         return self.path / server_id
 
+    async def has(self, server_id: str) -> bool:
+        return await asyncio.to_thread((self.layer(server_id) / "work").is_dir)
+
     async def create(self, server_id: str, *, limit_mib: int) -> None:
         """Make or find the layer, and set its limit in MiB (0: none). Raises Unsupported where no limit works."""
         if limit_mib and not self.limits:

@@ -4,6 +4,7 @@ instance. Written by the driver (`guest.json`) and by the container's own hooks 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,10 @@ class Paths:
 
 
 def write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Whole or not at all, also after a power cut."""
+    """Whole or not at all, also after a power cut. Nothing is written when the file says so already."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
