@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from trilith.agent.process import boot_id, find_by_token, start_time
-from trilith.agent.supervise import TOKEN, DaemonEvent, DaemonSpec, Supervisor
+from trilith.agent.supervise import TOKEN, DaemonEvent, DaemonSpec, Supervisor, answers
 from trilith.errors import Backend, Deadline, Invalid
 
 #: Makes the file given, and stays; a second argument makes it deaf to SIGTERM.
@@ -216,6 +217,17 @@ async def test_one_that_keeps_dying_is_tried_ever_more_slowly(bench: Bench) -> N
     assert supervisor.status() == []
 
 
+def test_a_socket_counts_once_somebody_listens(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert not answers(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert not answers(path)
+        server.listen(1)
+        assert all(answers(path) for _ in range(5))
+    assert not answers(path)
+
+
 async def test_a_deaf_daemon_is_killed_at_the_deadline(bench: Bench) -> None:
     supervisor = bench.supervisor()
     await supervisor.start([bench.spec("a", "deaf", stop_timeout=0.1)])
@@ -269,7 +281,7 @@ async def test_daemons_outlive_a_killed_supervisor(bench: Bench) -> None:
     script = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
-from trilith.agent.supervise import DaemonSpec, Supervisor
+from trilith.agent.supervise import DaemonSpec, Supervisor, answers
 async def main():
     spec = DaemonSpec(name="a", argv=(sys.executable, "-S", "-c", {DAEMON!r}, {str(bench.path / "a.ready")!r}),
                       ready=Path({str(bench.path / "a.ready")!r}), log=Path({str(bench.path / "a.log")!r}))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trilith.agent.external import ExternalNetwork
-from trilith.agent.supervise import DaemonSpec, Supervisor
+from trilith.agent.supervise import DaemonSpec, Supervisor, answers
 from trilith.drivers.ovn.tools import run
 from trilith.errors import Backend, Conflict, Invalid
 
@@ -118,7 +117,7 @@ async def settle_network(draft: NodeNetwork) -> NodeNetwork:
         )
     # what runs in the host's namespace is of no use in another
     elsewhere = bool(draft.netns) and draft.host_run_dir == _HOST_RUN_DIR
-    host_switch = not elsewhere and await asyncio.to_thread(_answers, draft.host_run_dir / "db.sock")
+    host_switch = not elsewhere and await asyncio.to_thread(answers, draft.host_run_dir / "db.sock")
     datapath = draft.datapath or ("system" if await has_kernel_datapath() else "netdev")
     network = replace(draft, datapath=datapath, host_switch=host_switch)
     if host_switch:
@@ -205,16 +204,6 @@ async def has_kernel_datapath() -> bool:
     return await asyncio.to_thread(module.exists)
 
 
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
-
-
 def _env(network: NodeNetwork) -> dict[str, str]:
     return {
         "OVS_RUNDIR": str(network.switch_run_dir),
@@ -232,7 +221,7 @@ def _spec(
     name: str,
     argv: tuple[str, ...],
     *,
-    ready: Path,
+    ready: Path | Callable[[], Awaitable[bool]],
     clear: tuple[Path, ...] = (),
     prepare: Callable[[], Awaitable[None]] | None = None,
     arrange: Callable[[], Awaitable[None]] | None = None,
@@ -267,7 +256,9 @@ def _central(network: NodeNetwork) -> list[DaemonSpec]:
     async def databases() -> None:
         await asyncio.gather(ensure_database(nb, _NB_SCHEMA), ensure_database(sb, _SB_SCHEMA))
 
-    # in a name sorted after it appears second, so waiting for the last socket is waiting for both
+    async def both_answer() -> bool:
+        return answers(run_dir / "ovnnb_db.sock") and answers(run_dir / "ovnsb_db.sock")
+
     remotes = [f"--remote=punix:{run_dir}/ovnnb_db.sock", f"--remote=punix:{run_dir}/ovnsb_db.sock"]
     return [
         _spec(
@@ -282,8 +273,8 @@ def _central(network: NodeNetwork) -> list[DaemonSpec]:
                 f"--unixctl={run_dir}/ovsdb-central.ctl",
                 *_CHATTER,
             ),
-            ready=run_dir / "ovnsb_db.sock",
-            clear=(run_dir / "ovnnb_db.sock", run_dir / "ovsdb-central.ctl"),
+            ready=both_answer,
+            clear=tuple(run_dir / name for name in ("ovnnb_db.sock", "ovnsb_db.sock", "ovsdb-central.ctl")),
             prepare=databases,
         ),
         _spec(

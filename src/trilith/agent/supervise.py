@@ -8,11 +8,14 @@ environment. Deaths are told by pidfds.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import logging
 import os
 import signal
+import socket
+import stat
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -37,7 +40,7 @@ TOKEN = "TRILITH_DAEMON"
 class DaemonSpec:
     """How to run one daemon in the foreground.
 
-    ready: a path that appears (socket, pidfile), or a question that is asked until it says yes.
+    ready: a path that appears (pidfile; socket that somebody listens on), or a question asked until it says yes.
     clear: files of a dead predecessor, removed before the start (`ready` is, too, when it is a path).
     prepare: run before each start (databases, configuration); arrange: after each start or adoption, before what
     depends on it (addresses on its interfaces); finish: after a stop that was asked for.
@@ -405,12 +408,25 @@ class Supervisor:
         self._notify(DaemonEvent(name=name, what=what, detail=detail))
 
 
+def answers(path: Path) -> bool:
+    """It is there, and if it is a socket somebody listens on it: between bind(2) and listen(2) connects are refused."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return True
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        # a full backlog (EAGAIN) is an answer, too, and so is a socket of another type
+        return probe.connect_ex(str(path)) not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
 async def _is_ready(spec: DaemonSpec) -> bool:
     match spec.ready:
         case None:
             return True
         case Path() as path:
-            return path.exists()
+            return answers(path)
         case ask:
             return await ask()
 
