@@ -1,0 +1,210 @@
+"""/v3/users."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from trilith import errors
+from trilith.api.http.call import Call
+from trilith.api.identity import listing
+from trilith.api.identity.auth import count_attempt, refused
+from trilith.api.identity.auth_tokens import accessible_projects
+from trilith.api.identity.listing import Filters
+from trilith.api.identity.views import group_view, project_view, user_view
+from trilith.api.identity.wire import Name, Text, parse_open, parse_time, set_fields
+from trilith.commands import passwords
+from trilith.commands.identity_rules import hex_id, merged_options
+from trilith.commands.identity_users import PasswordRules, change_password, create_user, delete_user, update_user
+from trilith.model.identity import DEFAULT_DOMAIN, Group, GroupMember, Project, User
+from trilith.store.mapping import REGISTRY
+from trilith.store.tx import Reader, Tx
+
+Password = Annotated[str, Meta(max_length=passwords.LONGEST)]
+_FILTERS = Filters(texts=("name", "domain_id"), flags=("enabled",))
+_COMPARE = {"lt": "__lt__", "lte": "__le__", "gt": "__gt__", "gte": "__ge__", "eq": "__eq__", "neq": "__ne__"}
+
+
+class Options(Struct, forbid_unknown_fields=True):
+    """Keystone's resource options of users; null takes one away."""
+
+    ignore_change_password_upon_first_use: bool | UnsetType | None = UNSET
+    ignore_password_expiry: bool | UnsetType | None = UNSET
+    ignore_lockout_failure_attempts: bool | UnsetType | None = UNSET
+    ignore_user_inactivity: bool | UnsetType | None = UNSET
+    lock_password: bool | UnsetType | None = UNSET
+    multi_factor_auth_enabled: bool | UnsetType | None = UNSET
+    multi_factor_auth_rules: list[list[str]] | UnsetType | None = UNSET
+
+
+class UserUpdate(Struct):
+    name: Name | UnsetType = UNSET
+    domain_id: str | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    password: Password | UnsetType | None = UNSET
+    email: Text | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    default_project_id: str | UnsetType | None = UNSET
+    options: Options | UnsetType = UNSET
+
+
+class UserCreate(UserUpdate, kw_only=True):
+    name: Name
+
+
+class UserBody(Struct):
+    user: dict[str, Any]
+
+
+class PasswordChange(Struct):
+    password: Password
+    original_password: Password
+
+
+class PasswordBody(Struct):
+    user: PasswordChange
+
+
+def rules(call: Call) -> PasswordRules:
+    settings = call.host.settings
+    return PasswordRules(unique=settings.password_history, days=settings.password_days)
+
+
+def options_of(given: Struct) -> dict[str, Any]:
+    """Nulls stay: they take an option away."""
+    found = ((n, getattr(given, n)) for n in given.__struct_fields__)
+    return {n: v for n, v in found if v is not UNSET}
+
+
+async def hashed(call: Call, password: str | UnsetType | None) -> str:
+    """ "" for none. Raises Invalid for one that the cloud's rules refuse."""
+    if password is UNSET or password is None:
+        return ""
+    passwords.check_strength(password, call.host.settings.password_regex)
+    return await passwords.hash_password(password)
+
+
+async def _load(call: Call, policy: str) -> User:
+    """Raises Forbidden before Missing, so that nobody learns who exists."""
+    user_id = call.params["user_id"]
+    user = await call.read(lambda r: r.find(User, user_id))
+    domain_id = user.domain_id if user else ""
+    call.allow(f"identity:{policy}", **{"target.user.id": user_id, "target.user.domain_id": domain_id})
+    if user is None:
+        raise errors.Missing(f"Could not find user: {user_id}.")
+    return user
+
+
+async def create(call: Call) -> dict[str, Any]:
+    """201. 400 for a bad attribute or password, 403, 404 for an unknown domain, 409 for a name taken in it."""
+    given, extra = parse_open(call.body.user, UserCreate)
+    domain_id = given.domain_id or call.actor.domain_id or DEFAULT_DOMAIN
+    call.allow("identity:create_user", **{"target.user.domain_id": domain_id})
+    fields = set_fields(given, "password", "options", "domain_id")
+    if given.options is not UNSET:
+        fields["options"] = merged_options({}, options_of(given.options))
+    password = await hashed(call, given.password)
+    user = User(id=hex_id(), domain_id=domain_id, extra=extra, **fields)
+    made = await call.write(lambda tx: create_user(tx, user, password, rules(call)), "user.create")
+    return {"user": user_view(call, made)}
+
+
+async def list_users(call: Call) -> dict[str, Any]:
+    """200, a page of those in a domain where the caller's token is of one. 403."""
+    domain_id = call.one("domain_id") or call.actor.domain_id
+    call.allow("identity:list_users", **{"target.domain_id": domain_id})
+    clauses = _FILTERS.clauses(call, User) + _expiry(call)
+    if domain_id:
+        clauses.append(REGISTRY[User].table.c.domain_id == domain_id)
+    if call.one("idp_id") or call.one("protocol_id") or call.one("unique_id"):
+        return listing.plain(call, "users", "/v3/users", [])  # there are no federated users
+    found = await call.read(lambda r: listing.page(call, r, User, "/v3/users", *clauses))
+    return listing.answer("users", found, lambda u: user_view(call, u))
+
+
+def _expiry(call: Call) -> list[listing.Clause]:
+    """password_expires_at=lt:2016-11-06T15:32:17Z and the like. Raises Invalid."""
+    column = REGISTRY[User].table.c.password_expires_at
+    found: list[listing.Clause] = []
+    for given in call.all("password_expires_at"):
+        how, colon, when = given.partition(":")
+        if how not in _COMPARE or not colon:
+            how, when = "eq", given
+        found.append(getattr(column, _COMPARE[how])(parse_time(when, "password_expires_at")))
+    return [*found, column > 0] if found else found
+
+
+async def show(call: Call) -> dict[str, Any]:
+    """200. 403, 404."""
+    return {"user": user_view(call, await _load(call, "get_user"))}
+
+
+async def update(call: Call) -> dict[str, Any]:
+    """200. 400 for a bad attribute or a change of domain, 403, 404, 409 for a name taken."""
+    user = await _load(call, "update_user")
+    given, extra = parse_open(call.body.user, UserUpdate)
+    fields = set_fields(given, "password", "options")
+    if given.options is not UNSET:
+        fields["options"] = merged_options(user.options, options_of(given.options))
+    if extra:
+        fields["extra"] = user.extra | extra
+    password = await hashed(call, given.password)
+    if given.password is None:
+        fields["password"] = ""
+    made = await call.write(lambda tx: update_user(tx, user.id, dict(fields), password, rules(call)), "user.update")
+    return {"user": user_view(call, made)}
+
+
+async def delete(call: Call) -> None:
+    """204. 403, 404."""
+    user = await _load(call, "delete_user")
+    await call.write(lambda tx: delete_user(tx, user.id), "user.delete")
+
+
+async def change_own_password(call: Call) -> None:
+    """204; no token is asked for, the old password is. 400 for a new one that the rules refuse, 401."""
+    user_id, given = call.params["user_id"], call.body.user
+    user = await call.read(lambda r: r.find(User, user_id))
+    verified = await passwords.verify(user.password if user else "", given.original_password)
+    await count_attempt(call, user, verified)
+    if user is None or not verified or not user.enabled:
+        raise refused()
+    if user.options.get("lock_password"):
+        raise errors.Invalid("You cannot change your password: self-service is disabled for this user.")
+    unique = rules(call).unique
+    if unique and await passwords.among(user.password_history[-unique:], given.password):
+        raise errors.Invalid(f"The new password cannot be identical to one of the last {unique}.", field="password")
+    password = await hashed(call, given.password)
+    # the lock-out's count may have changed the record since; the hash that was verified must still be the one
+    old = user.password
+
+    def run(tx: Tx) -> User:
+        now = tx.get(User, user_id)
+        if now.password != old:
+            raise errors.Conflict("The password was changed by someone else at the same time.")
+        return change_password(tx, now, password, rules(call))
+
+    await call.write(run, "user.password")
+
+
+async def list_groups(call: Call) -> dict[str, Any]:
+    """200: the groups that the user is in. 403, 404."""
+    user = await _load(call, "list_groups_for_user")
+    groups, members = REGISTRY[Group].table.c, REGISTRY[GroupMember].table.c
+    clauses = Filters(texts=("name", "domain_id")).clauses(call, Group)
+    inside = groups.id == members.group_id
+
+    def look(reader: Reader) -> list[Group]:
+        return reader.select(Group, inside, members.user_id == user.id, *clauses)
+
+    found = await call.read(look)
+    return listing.plain(call, "groups", f"/v3/users/{user.id}/groups", [group_view(call, g) for g in found])
+
+
+async def list_projects(call: Call) -> dict[str, Any]:
+    """200: the projects on which the user has a role. 403, 404."""
+    user = await _load(call, "list_projects_for_user")
+    clauses = Filters(texts=("name", "domain_id", "parent_id"), flags=("enabled",)).clauses(call, Project)
+    found = await call.read(lambda r: accessible_projects(r, user.id, *clauses))
+    return listing.plain(call, "projects", f"/v3/users/{user.id}/projects", [project_view(call, p) for p in found])
