@@ -68,6 +68,7 @@ class Consoles:
         ours, theirs = pty.openpty()
         try:
             os.set_blocking(ours, False)
+            fcntl.ioctl(ours, termios.TIOCPKT, struct.pack("i", 1))  # before there is anybody to flush
             process = await asyncio.create_subprocess_exec(
                 *argv, stdin=theirs, stdout=theirs, stderr=theirs, env=tool.clean_env(), start_new_session=True
             )
@@ -106,7 +107,6 @@ class Consoles:
 async def _attached(master: int, process: asyncio.subprocess.Process) -> bytes:
     """Return when lxc-console has attached, or has ended, with what it said. It throws away what was typed before it
     set its terminal (TCSETSF), and that flush is what packet mode tells (ioctl_tty(2), TIOCPKT)."""
-    fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 1))
     loop = asyncio.get_running_loop()
     flushed = asyncio.Event()
     words = bytearray()

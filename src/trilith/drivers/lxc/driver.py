@@ -398,27 +398,33 @@ class LxcDriver:
         """Take the power away and wait until the monitor has cleared up. A monitor that does not is killed, too.
         Goes by the control groups as well as by the record: a start that was cut off may have left no record."""
         run = await self._run(server_id)
-        group, monitors, _ = _groups(server_id)
+        group, monitors, pivot = _groups(server_id)
         if run.init is not None and run.this_boot and run.init.alive():
             _signal(run.init, signal.SIGKILL)  # first and at once: the rest of the container ends with it
             await self._thaw(group)
             if not await wait_exit(run.init, timeout=_TEARDOWN_SECONDS):
                 raise Deadline("The container's first process does not die.", hint="See dmesg for a blocked device.")
         await self._end_all(group)
-        if run.monitor is not None:
-            await wait_exit(run.monitor, timeout=_TEARDOWN_SECONDS)
-        elif run.init is not None and not run.ended:  # no monitor was left to say so
+        # the monitor clears up now, moving to the pivot group as its last act
+        left = {run.monitor} if run.monitor is not None else set()
+        for name in (monitors, pivot):
+            left |= set(await asyncio.to_thread(self._members, name))
+        await asyncio.gather(*(wait_exit(each, timeout=_TEARDOWN_SECONDS) for each in left))
+        if not left and run.init is not None and not run.ended:  # nobody was left to say so
             path = self._paths.of_run(server_id, "end")
             await asyncio.to_thread(path.write_text, f"stop {server_id}\n", "ascii")
-        await self._end_all(monitors)
-        await self._end_all(group)  # a monitor may have been about to start it again
+        for name in (monitors, pivot, group):  # the group once more: a hanging monitor may have started it again
+            await self._end_all(name)
         await asyncio.to_thread(self._here.cgroups.remove, *_groups(server_id))
+
+    def _members(self, group: str) -> list[state.Process]:
+        found = self._here.cgroups.members(group)
+        return [state.Process(pid, ticks) for pid in found if (ticks := state.start_ticks(pid)) is not None]
 
     async def _end_all(self, group: str) -> None:
         """SIGKILL all of a control group. A frozen process dies only when it is thawed."""
         for _ in range(5):
-            found = await asyncio.to_thread(self._here.cgroups.members, group)
-            processes = [state.Process(pid, ticks) for pid in found if (ticks := state.start_ticks(pid)) is not None]
+            processes = await asyncio.to_thread(self._members, group)
             if not processes:
                 return
             for process in processes:
