@@ -44,8 +44,8 @@ class Recipe:
     codename: str
     kernel: str
     properties: dict[str, str]
-    min_disk_gib: int = 2
-    min_ram_mib: int = 256
+    min_disk_gib: int = 1
+    min_ram_mib: int = 64
 
 
 def _properties(distro: str, version: str, user: str) -> dict[str, str]:
@@ -56,6 +56,7 @@ def _properties(distro: str, version: str, user: str) -> dict[str, str]:
         "os_admin_user": user,
         "architecture": "x86_64",
         "hw_rng_model": "virtio",
+        "trilith_machine_min_ram": "256",
     }
 
 

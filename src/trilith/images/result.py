@@ -14,7 +14,8 @@ Progress = Callable[[str, float], None]
 class BuiltImage:
     """One blob, complete and on disk. `properties` are image properties in Glance's own names (os_distro …).
 
-    min_disk_gib, min_ram_mib: what a VM from it needs (a container needs less).
+    min_disk_gib, min_ram_mib: what a server from it needs whatever runs it; Nova's API refuses smaller flavors. A
+    machine needs more memory than a container: property `trilith_machine_min_ram` (MiB), for placement.
     """
 
     name: str

@@ -57,9 +57,11 @@ PROPERTIES = {
     "os_admin_user": "tiny",
     "architecture": "x86_64",
     "hw_rng_model": "virtio",
+    # measured: unpacking its kernel takes a machine more than 64 MiB
+    "trilith_machine_min_ram": "80",
 }
 MIN_DISK_GIB = 0
-MIN_RAM_MIB = 64
+MIN_RAM_MIB = 0
 
 
 def _find(root: Path, places: tuple[str, ...]) -> Path:

@@ -91,6 +91,24 @@ class Bounds:
     timeout: float = 3600
 
 
+def _spec(
+    inputs: Mapping[str, Path], output: Path, bounds: Bounds, argv: Sequence[str], unpack: Mapping[str, int] | None
+) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "inputs": {name: os.path.abspath(path) for name, path in inputs.items()},
+        "output": os.path.abspath(output),
+        "memory_bytes": bounds.memory_bytes,
+        "cpu_seconds": bounds.cpu_seconds,
+        "file_bytes": bounds.file_bytes,
+    }
+    if unpack is not None:
+        return {**spec, "unpack": dict(unpack)}
+    found = shutil.which(argv[0], path="/usr/bin:/usr/sbin:/bin:/sbin")
+    if found is None:
+        raise Backend(f"{argv[0]} is not installed on this node.", hint="Run `trilith doctor`.")
+    return {**spec, "argv": [found, *argv[1:]]}
+
+
 async def confined(
     *,
     inputs: Mapping[str, Path],
@@ -103,20 +121,7 @@ async def confined(
 
     Raises Backend when the confinement cannot be made, Deadline.
     """
-    spec: dict[str, Any] = {
-        "inputs": {name: os.path.abspath(path) for name, path in inputs.items()},
-        "output": os.path.abspath(output),
-        "memory_bytes": bounds.memory_bytes,
-        "cpu_seconds": bounds.cpu_seconds,
-        "file_bytes": bounds.file_bytes,
-    }
-    if unpack is not None:
-        spec["unpack"] = dict(unpack)
-    else:
-        found = shutil.which(argv[0], path="/usr/bin:/usr/sbin:/bin:/sbin")
-        if found is None:
-            raise Backend(f"{argv[0]} is not installed on this node.", hint="Run `trilith doctor`.")
-        spec["argv"] = [found, *argv[1:]]
+    spec = _spec(inputs, output, bounds, argv, unpack)
     base = tempfile.mkdtemp(prefix=".jail-", dir=output.parent)
     try:
         spec["base"] = base

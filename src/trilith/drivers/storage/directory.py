@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trilith.drivers.contract import BlobSource, StorageCapabilities
+from trilith.drivers.contract import BlobSource, StorageCapabilities, StorageDriver
 from trilith.drivers.storage import forms
 from trilith.drivers.storage.artefacts import Shelf, check_sha256, sync_folder
 from trilith.drivers.storage.confined import tool
@@ -259,3 +259,7 @@ class DirStorage:
         for task in making:
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
+
+
+#: the type checker holds the class to the contract
+_CONTRACT: type[StorageDriver] = DirStorage

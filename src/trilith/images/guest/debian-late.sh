@@ -13,11 +13,10 @@ echo localhost >"$root/etc/hostname"
 # root= is the kernel's business in a machine and the runtime's in a container
 : >"$root/etc/fstab"
 
-mkdir -p "$root/config-drive" "$root/etc/cloud/cloud.cfg.d" "$root/var/lib/cloud/seed"
-# a container's config drive is a folder; cloud-init takes it from here
-ln -sfn /config-drive "$root/var/lib/cloud/seed/config_drive"
+mkdir -p "$root/etc/cloud/cloud.cfg.d"
 printf 'policy: enabled\n' >"$root/etc/cloud/ds-identify.cfg"
 cat >"$root/etc/cloud/cloud.cfg.d/90_trilith.cfg" <<'CFG'
+# ConfigDrive looks for a disk labelled config-2, and for the folder /config-drive that a container gets
 datasource_list: [ConfigDrive, OpenStack, None]
 datasource:
   OpenStack:
@@ -47,6 +46,11 @@ cat >"$unit/systemd-networkd-wait-online.service.d/trilith.conf" <<'CFG'
 ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=60
 CFG
+# a container is not allowed these, and a unit that fails makes the whole system "degraded"
+for mount in sys-kernel-debug sys-kernel-tracing; do
+    mkdir -p "$unit/$mount.mount.d"
+    printf '[Unit]\nConditionVirtualization=!container\n' >"$unit/$mount.mount.d/trilith.conf"
+done
 for enabled in systemd-networkd.service systemd-networkd-wait-online.service systemd-resolved.service ssh.service; do
     chroot "$root" systemctl enable "$enabled" 2>/dev/null || echo "no $enabled" >&2
 done
