@@ -9,8 +9,10 @@ import importlib.util
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from litestar import Litestar
@@ -26,18 +28,25 @@ from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
 from trilith.commands.bootstrap import bootstrap
 from trilith.commands.passwords import hash_password
+from trilith.commands.resource_providers import ensure_node
 from trilith.config import Settings
 from trilith.drivers.contract import NetworkDriver
 from trilith.drivers.simulated.compute import SimulatedCompute
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
 from trilith.drivers.simulated.storage import SimulatedStorage
 from trilith.jobs.engine import Engine
+from trilith.jobs.kinds import KINDS
 from trilith.jobs.services import Services
 from trilith.model.guest import Pillar
+from trilith.reconcile.networks import NetworkReconciler
 from trilith.reconcile.servers import ServerReconciler
 from trilith.store.contract import Store
 from trilith.store.seal import Sealer, load_master_key
 from trilith.store.tx import Tx
+
+if TYPE_CHECKING:
+    from trilith.agent.local_node import LocalNode
+    from trilith.agent.supervise import DaemonEvent
 
 log = structlog.get_logger("cloud")
 
@@ -68,22 +77,6 @@ class Cloud:
         """The password of the first start, sealed in the database so that a later `up` can write clouds.yaml again."""
         sealed = await self.store.read(lambda r: r.setting(_ADMIN_PASSWORD))
         return self.sealer.open(sealed, context=_ADMIN_PASSWORD).decode() if sealed else ""
-
-
-def _kinds() -> dict[str, Any]:
-    try:
-        return importlib.import_module("trilith.jobs.kinds").KINDS  # type: ignore[no-any-return]
-    except ImportError as err:
-        log.error("no job kinds yet", why=str(err))
-        return {}
-
-
-def _ensure_node() -> Any:
-    try:
-        return importlib.import_module("trilith.commands.resource_providers").ensure_node
-    except ImportError as err:
-        log.error("no resource providers yet", why=str(err))
-        return lambda tx, node, settings: None
 
 
 def api_services() -> list[Service]:
@@ -117,7 +110,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         await first_start(store, sealer, settings, admin_password)
         cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
 
-        nodes = Nodes(store, settings, _ensure_node())
+        nodes = Nodes(store, settings, ensure_node)
         reconciler = ServerReconciler()
         links = Links(
             cloud_id=cloud_id,
@@ -126,10 +119,15 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             reported=reconciler.reported,
             happened=reconciler.happened,
         )
+        node: LocalNode | None = None
         if settings.simulated:
             network: NetworkDriver = SimulatedNetwork()
         else:
-            raise errors.Unsupported("Real nodes come next.", capability="real")
+            from trilith.drivers.ovn.northbound import connect
+
+            node = await start_local_node(settings, cloud_id)
+            stack.push_async_callback(node.close)
+            network = await connect(node.network.nb, node.network.sb, cloud_id=cloud_id)
         stack.push_async_callback(network.close)
         services = Services(store=store, links=links, network=network, settings=settings, cloud_id=cloud_id)
         tokens = Tokens(store, sealer)
@@ -141,7 +139,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tokens=tokens,
             services=services,
         )
-        engine = Engine(services, _kinds(), crash_at=settings.crash_at)
+        engine = Engine(services, KINDS, crash_at=settings.crash_at)
         running = Cloud(settings, store, sealer, cloud_id, services, host, build(host, tables), network, engine)
 
         run_dir = settings.state / "run"
@@ -157,12 +155,13 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             ]
         for agent in running.agents:
             await agent.prepare()
-            tasks.own(lambda agent=agent: agent.run(socket), f"agent-{agent.node}")
+            tasks.own(partial(agent.run, socket), f"agent-{agent.node}")
         tasks.own(engine.run, "engine")
-        tasks.own(lambda: reconciler.run(services), "reconcile-servers")
-        if importlib.util.find_spec("trilith.reconcile.networks") is not None:
-            networks = importlib.import_module("trilith.reconcile.networks")
-            tasks.own(networks.NetworkReconciler(services).run, "reconcile-networks")
+        tasks.own(partial(reconciler.run, services), "reconcile-servers")
+        tasks.own(NetworkReconciler(services).run, "reconcile-networks")
+        if node is not None:
+            # probing this host takes seconds the first time: the API answers meanwhile
+            tasks.own(partial(serve_node, node, socket, running), f"agent-{node.name}")
         for agent in running.agents:
             await links.wait_for(agent.node, timeout=20)
         yield running
@@ -180,6 +179,28 @@ async def first_start(store: Store, sealer: Sealer, settings: Settings, given: s
         tx.set_setting(_ADMIN_PASSWORD, sealer.seal(password.encode(), context=_ADMIN_PASSWORD))
 
     await store.write(body)
+
+
+async def start_local_node(settings: Settings, cloud_id: str) -> LocalNode:
+    """This machine's daemons, started or adopted. Imported here: simulated clouds need none of it."""
+    from trilith.agent.local_node import local_node
+
+    def tell(event: DaemonEvent) -> None:
+        log.info("daemon", **asdict(event))
+
+    node = await local_node(settings, cloud_id, tell)
+    await node.start_network()
+    return node
+
+
+async def serve_node(node: LocalNode, socket: Path, cloud: Cloud) -> None:
+    """The agent of this machine, from its drivers to its end."""
+    agent = await node.assemble()
+    cloud.agents.append(agent)
+    await agent.prepare()
+    if node.metadata is not None:
+        await node.metadata.sweep()
+    await agent.run(socket)
 
 
 def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork, number: int) -> Agent:

@@ -26,8 +26,8 @@ from trilith.model.plan import GuestPlan, MetadataEndpoint
 class ConfigDrives(Protocol):
     """Makes the config drive of a server."""
 
-    async def write(self, instance: InstanceData, *, container: bool) -> str:
-        """Path of a directory (containers) or an ISO file."""
+    async def write(self, instance: InstanceData, *, container: bool, owner: int = 0) -> str:
+        """Path of a directory (containers; owner is the host's id of their root) or an ISO file."""
         ...
 
     async def remove(self, server_id: str) -> None: ...
@@ -104,14 +104,7 @@ class Guests:
         artefact = await self.realize(plan)
         self._plans[plan.server_id] = plan
         await asyncio.to_thread(self._keep, plan)
-        disk = ""
-        if artefact.form is ImageForm.DISK:
-            disk = await self.storage.create_disk(plan.server_id, size_gib=plan.disk_gib, backing=artefact)
-        drive = ""
-        if plan.config_drive and self._config_drives is not None:
-            container = artefact.form is ImageForm.ROOTFS
-            drive = await self._config_drives.write(plan.instance, container=container)
-        spec = self._spec(plan, artefact, disk, drive)
+        spec = await self._laid_out(plan, artefact)
         await self._driver(plan.pillar).create(spec)
         self._specs[plan.server_id] = spec
         if self._metadata is not None:
@@ -131,16 +124,19 @@ class Guests:
         if known is not None:
             return known
         plan = self.plan(server_id)
-        artefact = await self.realize(plan)
-        disk = ""
-        if artefact.form is ImageForm.DISK:
-            disk = await self.storage.create_disk(server_id, size_gib=plan.disk_gib, backing=artefact)
-        drive = ""
-        if plan.config_drive and self._config_drives is not None:
-            drive = await self._config_drives.write(plan.instance, container=artefact.form is ImageForm.ROOTFS)
-        spec = self._spec(plan, artefact, disk, drive)
+        spec = await self._laid_out(plan, await self.realize(plan))
         self._specs[server_id] = spec
         return spec
+
+    async def _laid_out(self, plan: GuestPlan, artefact: Artefact) -> GuestSpec:
+        disk = drive = ""
+        if artefact.form is ImageForm.DISK:
+            disk = await self.storage.create_disk(plan.server_id, size_gib=plan.disk_gib, backing=artefact)
+        if plan.config_drive and self._config_drives is not None and artefact.form is not ImageForm.BARE:
+            container = artefact.form is ImageForm.ROOTFS
+            owner = plan.identity.id_base
+            drive = await self._config_drives.write(plan.instance, container=container, owner=owner)
+        return self._spec(plan, artefact, disk, drive)
 
     async def has_disk(self, server_id: str) -> bool:
         return bool((await self.spec(server_id)).root_disk)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from trilith import errors
 from trilith.jobs.services import Services
 from trilith.model.guest import BlobSource, NicSpec
-from trilith.model.instance import InstanceAddress, InstanceData, InstanceNic
+from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair
 from trilith.model.network import Network, Port, Subnet
 from trilith.model.plan import GuestPlan, MetadataEndpoint, interface_name
 from trilith.model.server import Server
@@ -43,12 +43,12 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         availability_zone=server.zone,
         flavor=server.flavor.name,
         image_id=server.image_id,
-        keys=((server.key_name, server.key_public),) if server.key_public else (),
+        keys=(Keypair(name=server.key_name, public_key=server.key_public),) if server.key_public else (),
         meta=server.metadata,
-        user_data=user_data,
+        user_data=user_data or None,
         launch_index=server.launch_index,
         reservation_id=server.reservation_id,
-        nics=tuple(
+        networks=tuple(
             _instance_nic(port, networks[port.network_id], subnets, n) for port, n in zip(ports, nics, strict=True)
         ),
         security_groups=server.security_groups,
@@ -103,23 +103,22 @@ def _instance_nic(port: Port, network: Network, subnets: dict[str, Subnet], nic:
     for fixed in port.fixed_ips:
         subnet = subnets[fixed.subnet_id]
         addresses.append(
-            InstanceAddress(
+            FixedAddress(
                 address=fixed.ip_address,
                 cidr=subnet.cidr,
                 gateway=subnet.gateway,
                 dns=subnet.dns,
                 routes=tuple((r.destination, r.nexthop) for r in subnet.routes),
                 dhcp=subnet.dhcp,
-                ipv6_mode=subnet.ipv6_address_mode,
-                subnet_id=subnet.id,
+                ipv6_address_mode=subnet.ipv6_address_mode,
             )
         )
     return InstanceNic(
         port_id=port.id,
         network_id=network.id,
         mac=port.mac_address,
+        link=nic.ifname,
         mtu=network.mtu,
-        ifname=nic.ifname,
         addresses=tuple(addresses),
     )
 

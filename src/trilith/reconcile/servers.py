@@ -9,6 +9,7 @@ import structlog
 
 from trilith import errors
 from trilith.agent.calls import Nothing, ServerArgs
+from trilith.commands import servers as commands
 from trilith.jobs.services import Services
 from trilith.model import server as model
 from trilith.model.guest import GuestEvent, GuestEventKind, GuestFacts, HostFacts, PowerState
@@ -109,8 +110,6 @@ def _settle(tx: Tx, found: Server, fact: GuestFacts) -> None:
         tx.change(found, **model.end(found, "powered-off"), power=fact.power, desired=PowerState.SHUTDOWN)
     elif found.state is ServerState.ACTIVE and fact.power in _OFF:
         # it crashed, or the node lost it in a reboot: what is desired is restored
-        from trilith.commands import servers as commands
-
         commands.restore(tx, found)
     elif found.state is ServerState.STOPPED and fact.power is PowerState.RUNNING:
         tx.change(found, **model.end(found, "found-running"), power=fact.power, desired=PowerState.RUNNING)

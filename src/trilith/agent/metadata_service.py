@@ -1,0 +1,220 @@
+"""The metadata service: 169.254.169.254 and fe80::a9fe:a9fe on every network that has servers of this node.
+
+Who asks is told by the network whose namespace the connection came in and by its source address, which OVN checks
+against spoofing. Nothing a client sends (X-Forwarded-For and the like) is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import httptools
+import structlog
+
+from trilith.agent import instance_metadata
+from trilith.drivers.ovn.local import OvsLocalSwitch
+from trilith.drivers.ovn.metadata_ns import (
+    ensure_metadata_namespace,
+    list_metadata_namespaces,
+    listen_in_namespace,
+    namespace_name,
+    remove_metadata_namespace,
+)
+from trilith.errors import Backend
+from trilith.model.instance import InstanceData
+from trilith.model.plan import MetadataEndpoint
+
+log = structlog.get_logger("metadata")
+
+_PORT = 80
+#: seconds for one request; connections at once and bytes of a request, so that a guest cannot hold the agent
+_TIMEOUT = 10.0
+_CONNECTIONS = 64
+_MAX_REQUEST = 16 * 1024
+
+
+@dataclass
+class _Network:
+    endpoint: MetadataEndpoint
+    servers: list[asyncio.Server] = field(default_factory=list)
+    #: source address → the server that owns it on this network
+    owners: dict[str, InstanceData] = field(default_factory=dict)
+    connections: int = 0
+
+
+class MetadataService:
+    """One a node."""
+
+    def __init__(self, switch: OvsLocalSwitch, *, netns: str = "") -> None:
+        self._switch = switch
+        self._netns = netns
+        self._networks: dict[str, _Network] = {}
+        self._lock = asyncio.Lock()
+
+    async def serve(self, instance: InstanceData, endpoints: tuple[MetadataEndpoint, ...]) -> None:
+        """Answer for this server on its networks, from now on. Raises Backend."""
+        async with self._lock:
+            for endpoint in endpoints:
+                network = self._networks.get(endpoint.network_id)
+                if network is None or network.endpoint != endpoint:
+                    network = await self._open(endpoint, network)
+                self._drop(network, instance.uuid)
+                for nic in instance.networks:
+                    if nic.network_id == endpoint.network_id:
+                        network.owners |= {a.address: instance for a in nic.addresses}
+                        network.owners[_link_local(nic.mac)] = instance
+
+    async def forget(self, server_id: str) -> None:
+        """No more answers for this server; a network without servers of this node is closed."""
+        async with self._lock:
+            for network_id, network in list(self._networks.items()):
+                self._drop(network, server_id)
+                if not network.owners:
+                    await self._close(network)
+                    del self._networks[network_id]
+                    await remove_metadata_namespace(self._switch, network_id, netns=self._netns)
+
+    def forget_all(self) -> None:
+        self._networks.clear()
+
+    async def sweep(self) -> None:
+        """Remove the namespaces of networks that nobody here needs (left by a crash)."""
+        needed = {namespace_name(self._switch, n) for n in self._networks}
+        for name in await list_metadata_namespaces(self._switch):
+            network_id = name[-36:]
+            if name not in needed:
+                await remove_metadata_namespace(self._switch, network_id, netns=self._netns)
+
+    async def close(self) -> None:
+        """Stop answering. The namespaces stay, for the next start."""
+        for network in self._networks.values():
+            await self._close(network)
+        self._networks.clear()
+
+    async def _open(self, endpoint: MetadataEndpoint, old: _Network | None) -> _Network:
+        name = await ensure_metadata_namespace(
+            self._switch,
+            endpoint.network_id,
+            endpoint.port_id,
+            endpoint.mac,
+            endpoint.addresses,
+            endpoint.mtu,
+            netns=self._netns,
+        )
+        network = _Network(endpoint)
+        if old is not None:
+            network.owners, network.servers = old.owners, old.servers
+        if not network.servers:
+            for host in ("0.0.0.0", "::"):  # inside the network's own namespace
+                sock = await listen_in_namespace(name, host, _PORT)
+                network.servers.append(
+                    await asyncio.start_server(
+                        lambda r, w, network_id=endpoint.network_id: self._connected(network_id, r, w),  # type: ignore[misc]
+                        sock=sock,
+                        limit=_MAX_REQUEST,
+                    )
+                )
+        self._networks[endpoint.network_id] = network
+        return network
+
+    async def _close(self, network: _Network) -> None:
+        for server in network.servers:
+            server.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), 2.0)
+        network.servers = []
+
+    @staticmethod
+    def _drop(network: _Network, server_id: str) -> None:
+        for address in [a for a, i in network.owners.items() if i.uuid == server_id]:
+            del network.owners[address]
+
+    async def _connected(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        network = self._networks.get(network_id)
+        try:
+            if network is None or network.connections >= _CONNECTIONS:
+                return
+            network.connections += 1
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    await self._answer(network, reader, writer)
+            finally:
+                network.connections -= 1
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return  # a client that went away, or said nothing sensible in time
+        finally:
+            writer.close()
+
+    async def _answer(self, network: _Network, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = _Request()
+        parser = httptools.HttpRequestParser(request)
+        size = 0
+        while not request.complete:
+            data = await reader.read(4096)
+            size += len(data)
+            if not data or size > _MAX_REQUEST:
+                return
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserError:
+                return _write(writer, 400, b"400 Bad Request", "text/plain")
+        instance = network.owners.get(_source(writer))
+        method = parser.get_method().decode()
+        if method not in ("GET", "HEAD"):
+            _write(writer, 405, b"405 Method Not Allowed", "text/plain")
+        elif instance is None:
+            _write(writer, 404, b"404 Not Found: no server of this network has this address", "text/plain")
+        else:
+            path = unquote(httptools.parse_url(request.url).path.decode() or "/")
+            found = instance_metadata.resolve(instance, path)
+            if found is None:
+                _write(writer, 404, b"404 Not Found", "text/plain")
+            else:
+                body = found if isinstance(found, bytes) else found.render()
+                _write(writer, 200, body, instance_metadata.media_type(path), head=method == "HEAD")
+        await writer.drain()
+
+
+class _Request:
+    def __init__(self) -> None:
+        self.url = b"/"
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+
+
+def _write(writer: asyncio.StreamWriter, status: int, body: bytes, media_type: str, *, head: bool = False) -> None:
+    lines = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {media_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(lines.encode() + (b"" if head else body))
+
+
+def _source(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except (TypeError, ValueError) as err:
+        raise Backend(f"A metadata connection has no source address: {peer}.") from err
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _link_local(mac: str) -> str:
+    """The EUI-64 address that a guest asks from when it has nothing else (RFC 4291, appendix A)."""
+    digits = bytes.fromhex(mac.replace(":", ""))
+    suffix = bytes([digits[0] ^ 2, *digits[1:3], 0xFF, 0xFE, *digits[3:]])
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + suffix))

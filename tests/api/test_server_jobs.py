@@ -1,0 +1,208 @@
+"""The life of a server through its commands and jobs, on simulated nodes: no compute API in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import ApiCloud
+from trilith import errors
+from trilith.commands import server_changes, servers
+from trilith.commands.servers import ServerRequest
+from trilith.model.guest import PowerState
+from trilith.model.image import Image, ImageState
+from trilith.model.job import FINAL, Job, JobState
+from trilith.model.record import Actor
+from trilith.model.server import Flavor, Server, ServerState
+from trilith.store.tx import Tx, new_id
+
+
+async def image(cloud: ApiCloud, name: str = "tiny") -> Image:
+    from trilith.commands import blobs
+
+    def body(tx: Tx) -> Image:
+        found = tx.first(Image, name=name)
+        if found is not None:
+            return found
+        made = tx.add(
+            Image(
+                id=new_id(),
+                name=name,
+                state=ImageState.ACTIVE,
+                visibility="public",
+                disk_format="root-tar",
+                container_format="bare",
+                sha256=name.ljust(64, "0"),
+                size=1,
+            )
+        )
+        blobs.hold(tx, made.sha256, "image", made.id)
+        return made
+
+    return await cloud.store.write(body)  # type: ignore[no-any-return]
+
+
+async def actor(cloud: ApiCloud) -> Actor:
+    user_id, project_id = await cloud.user("alice", "alpha")
+    return Actor(user_id=user_id, project_id=project_id, roles=("member", "reader"))
+
+
+async def boot(cloud: ApiCloud, name: str = "one", **changes: Any) -> Server:
+    found, who = await image(cloud), await actor(cloud)
+    flavor = await cloud.store.read(lambda r: r.first(Flavor, name="m1.nano"))
+    request = ServerRequest(name=name, flavor_id=flavor.id, image_id=found.id, **changes)
+    made = await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who, action="server.create")
+    return await settled(cloud, made[0].id)
+
+
+async def settled(cloud: ApiCloud, server_id: str) -> Server:
+    """The server when no job owns it any more."""
+    async with asyncio.timeout(20):
+        while True:
+            cursor = await cloud.store.head()
+            found = await cloud.store.read(lambda r: r.get(Server, server_id, dead=True))
+            if not found.job_id:
+                return found  # type: ignore[no-any-return]
+            await cloud.store.wait(cursor, timeout=5)
+
+
+async def test_a_server_becomes_active_and_goes(cloud: ApiCloud) -> None:
+    began = time.perf_counter()
+    server = await boot(cloud)
+    assert server.state is ServerState.ACTIVE, server.fault
+    print(f"active after {(time.perf_counter() - began) * 1e3:.1f} ms")
+    assert server.power is PowerState.RUNNING
+    assert server.node in ("sim-1", "sim-2")
+    assert server.reason
+    await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, server.id)))
+    gone = await settled(cloud, server.id)
+    assert gone.state is ServerState.DELETED
+    jobs = await cloud.store.read(lambda r: r.select(Job, resource_id=server.id))
+    assert [j.state for j in jobs] == [JobState.DONE, JobState.DONE]
+
+
+@pytest.mark.parametrize(
+    ("verbs", "state"),
+    [
+        (("stop", "start"), ServerState.ACTIVE),
+        (("reboot",), ServerState.ACTIVE),
+        (("reboot_hard",), ServerState.ACTIVE),
+        (("pause", "unpause"), ServerState.ACTIVE),
+        (("suspend", "resume"), ServerState.ACTIVE),
+        (("stop",), ServerState.STOPPED),
+    ],
+)
+async def test_power(cloud: ApiCloud, verbs: tuple[str, ...], state: ServerState) -> None:
+    server = await boot(cloud)
+    for verb in verbs:
+        await cloud.store.write(lambda tx, verb=verb: servers.power(tx, tx.get(Server, server.id), verb))
+        server = await settled(cloud, server.id)
+        assert server.fault is None
+    assert server.state is state
+
+
+async def test_a_task_that_the_table_forbids_is_a_conflict(cloud: ApiCloud) -> None:
+    server = await boot(cloud)
+    with pytest.raises(errors.Conflict):
+        await cloud.store.write(lambda tx: servers.power(tx, tx.get(Server, server.id), "start"))
+
+
+async def test_a_step_that_fails_is_undone_and_leaves_a_fault(cloud: ApiCloud) -> None:
+    def fault(name: str) -> None:
+        if name == "start":
+            raise errors.Backend("the simulated guest would not start")
+
+    drivers = [d for a in cloud.cloud.agents for d in a.guests.computes.values()]
+    for driver in drivers:
+        driver.fault = fault  # type: ignore[attr-defined]
+    server = await boot(cloud)
+    assert server.state is ServerState.ERROR
+    assert server.fault is not None
+    assert "would not start" in server.fault.message
+    assert not server.node
+    for agent in cloud.cloud.agents:
+        assert await agent.guests.facts() == []
+        assert await agent.guests.storage.disks() == []
+    await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, server.id)))
+    assert (await settled(cloud, server.id)).state is ServerState.DELETED
+
+
+async def test_deleting_while_it_builds_cancels_and_removes(cloud: ApiCloud) -> None:
+    entered = asyncio.Event()
+    found, who = await image(cloud), await actor(cloud)
+    flavor = await cloud.store.read(lambda r: r.first(Flavor, name="m1.nano"))
+    for agent in cloud.cloud.agents:
+        for driver in agent.guests.computes.values():
+
+            async def slow(spec: Any) -> None:
+                entered.set()
+                await asyncio.sleep(60)
+
+            driver.start = slow  # type: ignore[method-assign,assignment]
+    request = ServerRequest(name="slow", flavor_id=flavor.id, image_id=found.id)
+    made = (await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who))[0]
+    await asyncio.wait_for(entered.wait(), 10)
+    await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, made.id)))
+    assert (await settled(cloud, made.id)).state is ServerState.DELETED
+    states = [j.state for j in await cloud.store.read(lambda r: r.select(Job, resource_id=made.id))]
+    assert states == [JobState.CANCELLED, JobState.DONE]
+    assert all(s in FINAL for s in states)
+
+
+async def test_resize_confirm_and_revert(cloud: ApiCloud) -> None:
+    server, who = await boot(cloud), await actor(cloud)
+    micro = await cloud.store.read(lambda r: r.first(Flavor, name="m1.micro"))
+    await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id))
+    server = await settled(cloud, server.id)
+    assert (server.state, server.flavor.name) == (ServerState.RESIZED, "m1.micro"), server.fault
+    await cloud.store.write(lambda tx: server_changes.revert_resize(tx, tx.get(Server, server.id)))
+    server = await settled(cloud, server.id)
+    assert (server.state, server.flavor.name) == (ServerState.ACTIVE, "m1.nano")
+    await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id))
+    server = await settled(cloud, server.id)
+    await cloud.store.write(lambda tx: server_changes.confirm_resize(tx, tx.get(Server, server.id)))
+    server = await settled(cloud, server.id)
+    assert (server.state, server.flavor.name, server.old_flavor) == (ServerState.ACTIVE, "m1.micro", None)
+
+
+async def test_rebuild_keeps_who_it_is(cloud: ApiCloud) -> None:
+    server, who = await boot(cloud), await actor(cloud)
+    other = await image(cloud, "tiny-alt")
+    await cloud.store.write(
+        lambda tx: server_changes.rebuild(tx, who, tx.get(Server, server.id), other.id, name="new")
+    )
+    after = await settled(cloud, server.id)
+    assert (after.state, after.image_id, after.name) == (ServerState.ACTIVE, other.id, "new"), after.fault
+    assert (after.identity, after.node) == (server.identity, server.node)
+
+
+async def test_a_snapshot_becomes_an_image(cloud: ApiCloud) -> None:
+    server, who = await boot(cloud), await actor(cloud)
+    made = await cloud.store.write(
+        lambda tx: server_changes.snapshot(tx, who, tx.get(Server, server.id), "snap", {"k": "v"}), actor=who
+    )
+    server = await settled(cloud, server.id)
+    found = await cloud.store.read(lambda r: r.get(Image, made.id))
+    assert found.state is ImageState.ACTIVE, server.fault
+    assert found.size > 0
+    assert found.properties["instance_uuid"] == server.id
+    assert (cloud.cloud.services.blobs / found.sha256).stat().st_size == found.size
+
+
+async def test_a_guest_that_powers_itself_off_is_stopped_and_a_crashed_one_restored(cloud: ApiCloud) -> None:
+    server = await boot(cloud)
+    agent = next(a for a in cloud.cloud.agents if a.node == server.node)
+    driver: Any = agent.guests.driver(server.id)
+    await driver.crash(server.id)
+    async with asyncio.timeout(10):
+        while len(await cloud.store.read(lambda r: r.select(Job, resource_id=server.id))) < 2:
+            await cloud.store.wait(await cloud.store.head(), timeout=0.2)
+    server = await settled(cloud, server.id)
+    assert (server.state, server.power) == (ServerState.ACTIVE, PowerState.RUNNING)
+    await driver.power_off(server.id)
+    async with asyncio.timeout(10):
+        while (await cloud.store.read(lambda r: r.get(Server, server.id))).state is not ServerState.STOPPED:
+            await cloud.store.wait(await cloud.store.head(), timeout=0.2)
