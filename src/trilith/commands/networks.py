@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
-from trilith.commands import floating_ips, network_quota, network_rbac, ports, subnets
+from trilith.commands import floating_ips, network_quota, network_rbac, network_search, ports, subnets
 from trilith.commands.network_faults import (
     FlatNetworkInUse,
     InvalidInput,
@@ -19,7 +19,6 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.network_search import EXTERNAL, SHARED, visible_networks
-from trilith.commands.network_search import visible as visible_clause
 from trilith.model.identity import Project
 from trilith.model.network import AllocationPool, FloatingIp, Network, Port, Rbac, Router, Subnet
 from trilith.model.record import Actor
@@ -28,6 +27,8 @@ from trilith.store.tx import Reader, Tx, new_id
 
 #: bytes that Geneve over IPv4 takes of the underlay's MTU: outer headers and OVN's option (ovn-architecture(7))
 GENEVE_OVERHEAD = 58
+#: the SQL clause of what an actor sees of a noun
+visible_clause = network_search.visible
 #: ports that go with their network
 _AUTO_DELETE = (ports.METADATA, "network:dhcp")
 

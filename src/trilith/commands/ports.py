@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
-from trilith import errors
 from trilith.commands import addresses, network_quota, security_groups
 from trilith.commands.network_faults import (
     AddressPairAndPortSecurityRequired,
@@ -21,9 +19,9 @@ from trilith.commands.network_faults import (
     ServicePortInUse,
 )
 from trilith.commands.network_generation import bump
-from trilith.commands.network_search import visible, visible_networks
+from trilith.commands.network_search import visible
 from trilith.commands.port_addresses import assign, subnets_of
-from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router, SecurityGroup
+from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router
 from trilith.model.record import Actor
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -255,7 +253,7 @@ def bind_port(tx: Tx, port: Port, host: str, device_id: str = "", device_owner: 
     return port if host or port.status == "DOWN" else tx.change(port, status="DOWN")
 
 
-def unbind_port(tx: Tx, port: Port) -> Port:
+def unbind(tx: Tx, port: Port) -> Port:
     """Take a port that outlives its server back: no node, no device."""
     port = update_port(tx, port, host="", device_id="", device_owner="", dns_name="")
     return port if port.status == "DOWN" else tx.change(port, status="DOWN")
@@ -285,46 +283,6 @@ def may_see(reader: Reader, actor: Actor, network: Network) -> bool:
         return True
     t = REGISTRY[Network].table.c
     return bool(reader.select(Network, t.id == network.id, visible(Network, actor)))
-
-
-def automatic_networks(reader: Reader, actor: Actor) -> list[str]:
-    """The network of a server that names none: the project's only one, else the only one shared with it; or none.
-
-    Raises Conflict when there are several (Nova: NetworkAmbiguous).
-    """
-    t = REGISTRY[Network].table.c
-    found = reader.select(Network, project_id=actor.project_id, external=False) or reader.select(
-        Network, visible_networks(actor.project_id), t.external.is_(False)
-    )
-    if len(found) > 1:
-        raise errors.Conflict(
-            "Multiple possible networks found, use a Network ID to be more specific.", field="networks"
-        )
-    return [n.id for n in found]
-
-
-def groups_by_name(tx: Tx, project_id: str, names: Sequence[str]) -> tuple[str, ...] | None:
-    """Ids of groups named by name or id; None (the default group) for no names. Raises Invalid, as Nova's 400s."""
-    if not names:
-        return None
-    found: list[str] = []
-    for name in names:
-        if name == "default":
-            found.append(security_groups.default_group(tx, project_id).id)
-            continue
-        clauses = visible(SecurityGroup, replace(tx.actor, project_id=project_id))
-        t = REGISTRY[SecurityGroup].table.c
-        named = tx.select(SecurityGroup, clauses, sa.or_(t.id == name, t.name == name))
-        exact = [g for g in named if g.id == name] or named
-        if len(exact) != 1:
-            raise errors.Invalid(
-                f"Security group {name} not found for project {project_id}."
-                if not exact
-                else f"Multiple security groups found matching '{name}'. Use an ID to be more specific.",
-                field="security_groups",
-            )
-        found.append(exact[0].id)
-    return tuple(dict.fromkeys(found))
 
 
 def get_port(tx: Tx, port_id: str) -> Port:
