@@ -145,6 +145,30 @@ async def test_life_of_a_bare_guest_as_events(host: Rig) -> None:
     assert seen.index(kinds.SUSPENDED) < seen.index(kinds.STOPPED)
 
 
+async def test_cpu_quota_holds(host: Rig) -> None:
+    """The cgroup of the vCPU carries it, in whichever hierarchy the host has."""
+    if host.libvirt.warnings():
+        pytest.skip("needs cgroups that may be written")
+    spec = host.bare()
+    spec = dataclasses.replace(spec, properties={"quota:cpu_quota": "20000", "quota:cpu_period": "100000"})
+    try:
+        await host.driver.start(spec)
+        found = await fact(host, spec)
+        assert found is not None
+        limits = []
+        for task in Path(f"/proc/{found.pid}/task").iterdir():
+            for line in (task / "cgroup").read_text().splitlines():
+                _number, controllers, path = line.split(":", 2)
+                for root in (f"/sys/fs/cgroup/{controllers}", "/sys/fs/cgroup"):
+                    for name in ("cpu.cfs_quota_us", "cpu.max"):
+                        file = Path(root + path) / name
+                        if file.exists():
+                            limits.append(file.read_text().split()[0])
+        assert "20000" in limits
+    finally:
+        await host.driver.delete(spec.server_id)
+
+
 async def test_delete_leaves_nothing(host: Rig) -> None:
     spec = host.bare(nics=(nic(2),))
     await host.driver.create(spec)

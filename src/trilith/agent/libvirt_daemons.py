@@ -8,6 +8,7 @@ outlive libvirtd and guests: a guest whose virtlogd died keeps running, but its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import os
 import pwd
@@ -90,6 +91,7 @@ class PrivateLibvirt:
                 depends_on=("virtlogd",),
                 # guests must not be in a cgroup that ends with the daemon
                 cgroup="",
+                finish=_remove_partition,
                 netns=self.netns,
             ),
         ]
@@ -139,6 +141,7 @@ log_outputs = "3:stderr"
 log_filters = "3:event 3:object"
 max_clients = 256
 max_workers = 32
+max_client_requests = 32
 """
 
 # The files of a guest are chowned to QEMU's account at its start and back to root at its end. Owners are not
@@ -158,6 +161,13 @@ max_core = 0
 def _cgroups() -> str:
     """libvirt takes every controller that it finds; where it may not write it must be told to take none."""
     return "" if os.access("/sys/fs/cgroup", os.W_OK) else "cgroup_controllers = [ ]\n"
+
+
+async def _remove_partition() -> None:
+    """The empty cgroup that libvirt leaves behind in each hierarchy. One that is in use refuses, and stays."""
+    for parent in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")):
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(os.rmdir, parent / "machine")
 
 
 def qemu_account() -> tuple[str, str]:

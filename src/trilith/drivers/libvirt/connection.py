@@ -25,7 +25,7 @@ KEEPALIVE = (5, 3)
 #: seconds before the first attempt to connect again, and the longest wait between two
 BACKOFF = (0.05, 2.0)
 #: calls that libvirtd is given at once by this process
-THREADS = 8
+THREADS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,7 @@ async def _key(emulator: str, kernel: str, initrd: str) -> str:
 def _read(cache: Path, key: str) -> KvmProbe | None:
     try:
         kept = json.loads(cache.read_text())
-        return KvmProbe(**kept["probe"]) if kept.get("key") == key else None
+        return KvmProbe(**kept["probe"]) if kept["key"] == key else None
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
