@@ -26,6 +26,8 @@ from trilith.api.http.route import Service
 from trilith.api.http.tokens import Tokens
 from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
+from trilith.commands import blobs
+from trilith.commands import first_start as first_start_of
 from trilith.commands.bootstrap import bootstrap
 from trilith.commands.passwords import hash_password
 from trilith.commands.resource_providers import ensure_node
@@ -108,6 +110,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         await store.open()
         stack.push_async_callback(store.close)
         await first_start(store, sealer, settings, admin_password)
+        await fill(store, settings)
         cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
 
         nodes = Nodes(store, settings, ensure_node)
@@ -179,6 +182,22 @@ async def first_start(store: Store, sealer: Sealer, settings: Settings, given: s
         tx.set_setting(_ADMIN_PASSWORD, sealer.seal(password.encode(), context=_ADMIN_PASSWORD))
 
     await store.write(body)
+
+
+async def fill(store: Store, settings: Settings) -> None:
+    """What a new cloud has from the start, once."""
+    if first_start_of.is_seeded(await store.read(lambda r: r.setting(first_start_of.setting()))):
+        return
+    blob_dir = settings.state / "images"
+    seeds: list[first_start_of.Seed] = []
+    for name in first_start_of.SIMULATED_IMAGES if settings.simulated else ():
+        path = blob_dir / "incoming" / name
+        await asyncio.to_thread(first_start_of.write_simulated_image, name, path)
+        seeds.append(first_start_of.Seed(name, await blobs.ingest(path, blob_dir)))
+    mtu = settings.underlay_mtu
+    await store.write(
+        lambda tx: first_start_of.seed(tx, external_cidr=settings.external_cidr, mtu=mtu, simulated=tuple(seeds))
+    )
 
 
 async def start_local_node(settings: Settings, cloud_id: str) -> LocalNode:
