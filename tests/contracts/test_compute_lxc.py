@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -248,6 +249,31 @@ async def test_a_container_without_its_record_is_not_started_twice(bench: LxcBen
     (bench.state / "run" / f"{spec.server_id}.monitor").unlink()
     await bench.driver.delete(spec.server_id)
     assert await bench.leftovers() == []
+
+
+async def test_a_cancelled_start_can_be_deleted(bench: LxcBench) -> None:
+    for delay in (0.005, 0.015, 0.03):
+        spec = bench.spec()
+        await bench.driver.create(spec)
+        task = asyncio.create_task(bench.driver.start(spec))
+        await asyncio.sleep(delay)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await bench.driver.delete(spec.server_id)
+        assert await bench.leftovers() == [], delay
+
+
+async def test_a_broken_record_hides_nothing(bench: LxcBench) -> None:
+    spec, other = bench.spec(), bench.spec()
+    await bench.driver.start(spec)
+    await bench.driver.start(other)
+    (bench.state / "ct" / spec.server_id / "guest.json").write_text("{")
+    assert {found.power for found in await bench.driver.facts()} == {PowerState.RUNNING}
+    with pytest.raises(Backend, match="broken"):
+        await bench.driver.stop(spec.server_id, timeout=0)
+    await bench.driver.delete(spec.server_id)
+    assert [found.server_id for found in await bench.driver.facts()] == [other.server_id]
 
 
 async def test_half_made_is_cleared(bench: LxcBench) -> None:

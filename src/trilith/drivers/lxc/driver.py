@@ -170,7 +170,7 @@ class LxcDriver:
 
     async def facts(self) -> list[GuestFacts]:
         return await asyncio.to_thread(
-            lambda: [self._fact(guest.server_id) for guest in state.guests(self._paths, self._cloud_id)]
+            lambda: [self._fact(server_id) for server_id in state.names(self._paths, self._cloud_id)]
         )
 
     def events(self) -> AsyncIterator[GuestEvent]:
@@ -252,7 +252,7 @@ class LxcDriver:
         return [tool.find(name, "lxc"), "--lxcpath", str(self._paths.ct), "--name", server_id]
 
     def _known(self, server_id: str) -> bool:
-        return state.load(self._paths, server_id, self._cloud_id) is not None
+        return state.ours(self._paths, server_id, self._cloud_id)
 
     def _foreign(self, server_id: str) -> bool:
         """A complete container with somebody else's mark, or without one."""
@@ -389,9 +389,7 @@ class LxcDriver:
         if timeout > 0 and run.init is not None and run.this_boot and run.init.alive():
             await self._thaw(config.group(guest.server_id))
             _signal(run.init, guest.halt_signal)
-            if await wait_exit(run.monitor or run.init, timeout=timeout):
-                await asyncio.to_thread(self._here.cgroups.remove, *_groups(guest.server_id))
-                return
+            await wait_exit(run.monitor or run.init, timeout=timeout)
         await self._kill(guest.server_id)
 
     async def _kill(self, server_id: str) -> None:

@@ -248,7 +248,12 @@ async def _in_thread(work: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(settle, value, error)
 
     threading.Thread(target=body, name="lxc-mount", daemon=True).start()
-    return await future
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        # what the thread does goes on: whoever comes next must find it done, not half-way
+        await asyncio.wait([future])
+        raise
 
 
 async def start_in(root: Root, argv: Sequence[str], env: Mapping[str, str], *, timeout: float) -> Ended:

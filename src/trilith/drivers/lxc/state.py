@@ -101,25 +101,31 @@ def save(paths: Paths, guest: Guest) -> None:
     write(paths.home(guest.server_id) / "guest.json", msgspec.json.encode(guest))
 
 
-def load(paths: Paths, server_id: str, cloud_id: str) -> Guest | None:
-    """None for what does not exist, was not finished, or belongs to somebody else."""
-    home = paths.home(server_id)
+def ours(paths: Paths, server_id: str, cloud_id: str) -> bool:
+    """Whether a container was finished and carries this cloud's mark."""
     try:
-        text = (home / "guest.json").read_bytes()
-        config = (home / "config").read_text(encoding="utf-8")
+        config = (paths.home(server_id) / "config").read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    if f"lxc.environment = {MARKER}={cloud_id}\n" not in config:
+        return False
+    return f"lxc.environment = {MARKER}={cloud_id}\n" in config and (paths.home(server_id) / "guest.json").exists()
+
+
+def names(paths: Paths, cloud_id: str) -> list[str]:
+    """The ids of all containers of this cloud. One whose record is broken is among them."""
+    found = sorted(os.listdir(paths.ct)) if paths.ct.is_dir() else []
+    return [name for name in found if ours(paths, name, cloud_id)]
+
+
+def load(paths: Paths, server_id: str, cloud_id: str) -> Guest | None:
+    """None for what does not exist, was not finished, or belongs to somebody else. Raises Backend if broken."""
+    if not ours(paths, server_id, cloud_id):
         return None
     try:
-        return msgspec.json.decode(text, type=Guest)
+        return msgspec.json.decode((paths.home(server_id) / "guest.json").read_bytes(), type=Guest)
+    except FileNotFoundError:
+        return None
     except msgspec.MsgspecError as exc:
         raise Backend(f"The record of container {server_id} is broken: {exc}.", hint="Rebuild the server.") from exc
-
-
-def guests(paths: Paths, cloud_id: str) -> list[Guest]:
-    names = sorted(os.listdir(paths.ct)) if paths.ct.is_dir() else []
-    return [guest for name in names if (guest := load(paths, name, cloud_id)) is not None]
 
 
 def run_of(paths: Paths, server_id: str) -> Run:
