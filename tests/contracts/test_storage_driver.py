@@ -447,7 +447,57 @@ async def test_root_disks(driver: StorageDriver, tmp_path: Path) -> None:
     assert await driver.free_mib() > 0
 
 
-@pytest.mark.parametrize("disk_id", ["../x", "", "a/b", ".hidden", "x" * 65, "a b"])
+async def test_a_disk_is_kept_and_restored(driver: StorageDriver, tmp_path: Path) -> None:
+    image = await driver.realize(make_disk(tmp_path / "x"), ImageForm.DISK)
+    path = await driver.create_disk("d", size_gib=1, backing=image)
+
+    async def io(command: str) -> bytes:
+        argv = ["qemu-io", "-f", "qcow2", "-c", command, path]
+        return (await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)).stdout
+
+    await io("write -P 1 0 64k")
+    await driver.keep_disk("d")
+    await driver.resize_disk("d", size_gib=2)
+    await io("write -P 2 0 64k")
+    await driver.keep_disk("d")
+    await driver.restore_disk("d")
+    assert b"Pattern verification failed" not in await io("read -P 1 0 64k")
+    assert await driver.disks() == ["d"]
+    await driver.restore_disk("d")
+    with pytest.raises(Invalid):
+        await driver.resize_disk("d", size_gib=0)
+    await driver.keep_disk("d")
+    await driver.forget_disk("d")
+    await io("write -P 3 0 64k")
+    await driver.restore_disk("d")
+    assert b"Pattern verification failed" not in await io("read -P 3 0 64k")
+    await driver.keep_disk("d")
+    await driver.delete_disk("d")
+    assert os.listdir(tmp_path / "state" / "disks") == []
+    with pytest.raises(Missing):
+        await driver.keep_disk("d")
+
+
+async def test_a_disk_in_use_is_not_kept(driver: StorageDriver, tmp_path: Path) -> None:
+    image = await driver.realize(make_disk(tmp_path / "x"), ImageForm.DISK)
+    path = await driver.create_disk("d", size_gib=1, backing=image)
+    holder = await asyncio.create_subprocess_exec(
+        "qemu-io", "-f", "qcow2", path, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdin.write(b"length\n")
+    await asyncio.wait_for(holder.stdout.readline(), 30)
+    try:
+        with pytest.raises(Conflict, match="in use"):
+            await driver.keep_disk("d")
+    finally:
+        holder.kill()
+        await holder.wait()
+    await driver.keep_disk("d")
+
+
+@pytest.mark.parametrize("disk_id", ["x.kept", "../x", "", "a/b", ".hidden", "x" * 65, "a b"])
 async def test_disk_ids_are_names(driver: StorageDriver, disk_id: str) -> None:
     with pytest.raises(Invalid):
         await driver.delete_disk(disk_id)

@@ -66,6 +66,7 @@ class Machine:
 
     async def power_button(self) -> None:
         reader, writer = await asyncio.open_unix_connection(self.qmp)
+        await reader.readline()  # its greeting
         for command in ("qmp_capabilities", "system_powerdown"):
             writer.write(json.dumps({"execute": command}).encode() + b"\n")
             await writer.drain()

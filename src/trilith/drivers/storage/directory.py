@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import hashlib
 import os
@@ -15,7 +16,7 @@ from typing import TypeVar
 from trilith.drivers.contract import BlobSource, StorageCapabilities, StorageDriver
 from trilith.drivers.storage import forms
 from trilith.drivers.storage.artefacts import Shelf, check_sha256, sync_folder
-from trilith.drivers.storage.confined import tool
+from trilith.drivers.storage.confined import fault, spawn, tool
 from trilith.drivers.storage.forms import Limits
 from trilith.drivers.storage.inspect import qcow2_size
 from trilith.errors import Backend, Conflict, Invalid, Missing, Unsupported
@@ -172,6 +173,8 @@ class DirStorage:
     def _path(self, disk_id: str) -> Path:
         if not DISK_ID.fullmatch(disk_id):
             raise Invalid(f"{disk_id[:80]!r} cannot name a disk.", field="disk_id")
+        if disk_id.endswith((".qcow2", ".kept")):
+            raise Invalid(f"{disk_id!r} cannot name a disk: the ending is the driver's.", field="disk_id")
         return self._disks / f"{disk_id}.qcow2"
 
     async def create_disk(self, disk_id: str, *, size_gib: int, backing: Artefact) -> str:
@@ -236,9 +239,52 @@ class DirStorage:
 
         def remove() -> None:
             path.unlink(missing_ok=True)
+            path.with_suffix(".kept").unlink(missing_ok=True)
             sync_folder(self._disks)
 
         await self._call(remove)
+
+    async def keep_disk(self, disk_id: str) -> None:
+        """A copy beside it: what the guest wrote since its creation, shared blocks where the file system can.
+
+        Raises Missing, and Conflict while a guest runs on it.
+        """
+        path = self._path(disk_id)
+        await self._open()
+        kept = path.with_suffix(".kept")
+        if await self._call(kept.exists):
+            return
+        if not await self._call(path.exists):
+            raise Missing(f"There is no disk {disk_id}.")
+        # QEMU's own lock tells whether someone writes to it
+        held = await spawn(["qemu-img", "info", "-f", "qcow2", str(path)], timeout=60)
+        if held.code:
+            if "lock" in held.words:
+                raise Conflict(f"The disk {disk_id} is in use by a running guest.", hint="Stop the server first.")
+            raise fault("qemu-img", held, self._state)
+        new = self._disks / f".{disk_id}.kept.new"
+        try:
+            await tool(["cp", "--reflink=auto", "--sparse=always", "--", str(path), str(new)],
+                       timeout=3600, where=self._state)  # fmt: skip
+            await self._call(lambda: self._publish_disk(new, kept))
+        finally:
+            new.unlink(missing_ok=True)
+
+    async def restore_disk(self, disk_id: str) -> None:
+        path = self._path(disk_id)
+        await self._open()
+
+        def restore() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                path.with_suffix(".kept").replace(path)
+                sync_folder(self._disks)
+
+        await self._call(restore)
+
+    async def forget_disk(self, disk_id: str) -> None:
+        path = self._path(disk_id)
+        await self._open()
+        await self._call(lambda: path.with_suffix(".kept").unlink(missing_ok=True))
 
     async def disks(self) -> list[str]:
         await self._open()
