@@ -276,6 +276,19 @@ async def test_a_broken_record_hides_nothing(bench: LxcBench) -> None:
     assert [found.server_id for found in await bench.driver.facts()] == [other.server_id]
 
 
+async def test_no_quota_group_stays_behind(bench: LxcBench) -> None:
+    pool = str(bench.state / "pool")
+    for _ in range(3):
+        spec = bench.spec()
+        await bench.driver.create(spec)
+        await bench.driver.delete(spec.server_id)
+    subprocess.run(["btrfs", "filesystem", "sync", pool], check=True, capture_output=True)
+    subprocess.run(["btrfs", "subvolume", "sync", pool], check=True, capture_output=True, timeout=60)
+    await bench.another()
+    shown = subprocess.run(["btrfs", "qgroup", "show", pool], check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == ["0/5"], shown
+
+
 async def test_half_made_is_cleared(bench: LxcBench) -> None:
     """As after a kill between any two steps of create: delete knows what is ours without the last file."""
     spec = bench.spec()

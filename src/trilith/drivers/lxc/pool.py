@@ -11,7 +11,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from trilith.drivers.lxc import tool
+from trilith.drivers.lxc import state, tool
 from trilith.errors import Backend, TrilithError, Unsupported
 
 _GIB = 1 << 30
@@ -42,6 +42,8 @@ class Pool:
         self._image = root / "pool.img"
         self.path = root / "pool"
         self._gib = gib
+        self._stale = root / "pool.stale"
+        self._sweeping = asyncio.Lock()
         self.limits = False
         self.why_not = "the pool is not open"
         self._looped = False
@@ -60,6 +62,7 @@ class Pool:
                 return
         await tool.call([tool.find("btrfs", "btrfs-progs"), "quota", "enable", str(self.path)])
         self.limits, self.why_not = True, ""
+        await self._destroy_groups()
 
     async def _mount_file(self) -> None:
         if "\tbtrfs\n" not in await asyncio.to_thread(Path("/proc/filesystems").read_text, "ascii"):
@@ -151,11 +154,26 @@ class Pool:
             if len(tail) == 2:
                 await tool.call([btrfs, "-q", "subvolume", "delete", str(path / tail[1])])
         await tool.call([btrfs, "-q", "subvolume", "delete", str(path)])
-        # newer kernels drop the group with its subvolume, and then this finds none; older ones keep it for ever
-        gone = await tool.capture([btrfs, "qgroup", "destroy", f"0/{group}", str(self.path)], timeout=30)
-        words = gone.stderr.decode(errors="replace")
-        if gone.exit_code != 0 and "No such" not in words and "busy" not in words:
-            raise Backend(f"btrfs qgroup destroy failed: {words.strip()}")
+        await self._destroy_groups(group)
+
+    async def _destroy_groups(self, *more: str) -> None:
+        """Remove the qgroups of removed layers. btrfs refuses (busy) until it has cleared the subvolume away, which it
+        does on its own time: what is refused is written down and tried again at the next removal and `open`."""
+        async with self._sweeping:
+            todo = [*await asyncio.to_thread(_lines, self._stale), *more]
+            await asyncio.to_thread(state.write, self._stale, "\n".join(todo).encode())
+            btrfs, left = tool.find("btrfs", "btrfs-progs"), list[str]()
+            for group in dict.fromkeys(todo):
+                done = await tool.capture([btrfs, "qgroup", "destroy", f"0/{group}", str(self.path)], timeout=30)
+                words = done.stderr.decode(errors="replace")
+                if done.exit_code == 0 or "No such" in words:
+                    continue  # newer kernels drop a group with its subvolume
+                left.append(group)
+                if "busy" not in words:
+                    raise Backend(f"btrfs qgroup destroy failed: {words.strip()}")
+                break  # they are cleared away in order: the later ones are busy, too
+            later = todo[todo.index(left[0]) :] if left else []
+            await asyncio.to_thread(state.write, self._stale, "\n".join(later).encode())
 
     async def names(self) -> list[str]:
         return await asyncio.to_thread(lambda: sorted(os.listdir(self.path)) if self.path.is_dir() else [])
@@ -177,6 +195,10 @@ def _sparse(path: Path, size: int) -> None:
         os.ftruncate(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="ascii").split() if path.exists() else []
 
 
 def _directories(path: Path) -> None:
