@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from trilith.agent.config_drive import write_iso
-from trilith.agent.instance_metadata import InstanceData, Keypair
 from trilith.drivers.contract import BlobSource
 from trilith.drivers.storage import DirStorage
 from trilith.errors import Unsupported
 from trilith.images import BuiltImage, build
 from trilith.model.guest import Artefact, ImageForm
+from trilith.model.instance import InstanceData, Keypair
 
 QEMU = "qemu-system-x86_64"
 NEEDED = ("apt-get", "dpkg-deb", "zstd", "qemu-img", "mke2fs")

@@ -17,20 +17,16 @@ from pathlib import Path
 import pytest
 
 from trilith.agent import config_drive
-from trilith.agent.instance_metadata import (
-    OPENSTACK_VERSIONS,
+from trilith.agent.instance_metadata import OPENSTACK_VERSIONS, Listing, media_type, network_data, resolve
+from trilith.errors import Backend
+from trilith.model.instance import (
     FixedAddress,
     InjectedFile,
     InstanceData,
     InstanceNic,
     Keypair,
-    Listing,
     TaggedDevice,
-    media_type,
-    network_data,
-    resolve,
 )
-from trilith.errors import Backend
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "metadata"
 

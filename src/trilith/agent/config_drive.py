@@ -15,12 +15,12 @@ from trilith.agent.instance_metadata import (
     EC2_VERSIONS,
     LATEST,
     OPENSTACK_VERSIONS,
-    InstanceData,
     Tree,
     ec2_tree,
     openstack_files,
 )
 from trilith.errors import Backend, Deadline
+from trilith.model.instance import InstanceData
 
 LABEL = "config-2"
 #: the first that is there is used. Measured on one machine: genisoimage 7 ms, xorriso 110 ms
