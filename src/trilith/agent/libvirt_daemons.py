@@ -165,9 +165,14 @@ def _cgroups() -> str:
 
 async def _remove_partition() -> None:
     """The empty cgroup that libvirt leaves behind in each hierarchy. One that is in use refuses, and stays."""
-    for parent in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")):
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(os.rmdir, parent / "machine")
+
+    def remove() -> None:
+        root = Path("/sys/fs/cgroup")
+        for parent in (root, *root.glob("*/")):
+            with contextlib.suppress(OSError):
+                (parent / "machine").rmdir()
+
+    await asyncio.to_thread(remove)
 
 
 def qemu_account() -> tuple[str, str]:

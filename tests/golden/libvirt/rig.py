@@ -31,6 +31,8 @@ from trilith.model.guest import Artefact, GuestSpec, HostFacts, ImageForm, NicSp
 
 CLOUD = "11111111-2222-4333-8444-555555555555"
 CACHE = Path(tempfile.gettempdir()) / f"trilith-test-kernel-{os.geteuid()}"
+#: what libvirt found out about QEMU: eight seconds a run; libvirt itself tells whether it is stale
+ASKED = CACHE.with_name(f"trilith-test-libvirt-{os.geteuid()}")
 MODULES = (
     "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net "
     "virtio_blk evdev button"
@@ -112,6 +114,23 @@ class Rig:
         return time.monotonic() - begun
 
 
+def _give_cache(libvirt: PrivateLibvirt) -> None:
+    if ASKED.exists():
+        shutil.copytree(ASKED, libvirt.root / "var/cache/libvirt", dirs_exist_ok=True)
+
+
+def _keep_cache(libvirt: PrivateLibvirt) -> None:
+    found = libvirt.root / "var/cache/libvirt"
+    if ASKED.exists() or not any(found.rglob("*.xml")):
+        return
+    fresh = Path(tempfile.mkdtemp(prefix="tlv-cache-"))
+    shutil.copytree(found, fresh, dirs_exist_ok=True)
+    try:
+        fresh.rename(ASKED)
+    except OSError:
+        shutil.rmtree(fresh)  # another run was faster
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemons:
     """A private libvirtd and virtlogd that run for a whole module, whichever event loop its tests have."""
@@ -128,10 +147,12 @@ class Daemons:
         made = cls(root=root, libvirt=PrivateLibvirt(root=root / "lv", netns=root.name))
         subprocess.run(["ip", "netns", "add", root.name], check=True)
         try:
+            _give_cache(made.libvirt)
             asyncio.run(made._start())
             yield made
         finally:
             asyncio.run(made._stop())
+            _keep_cache(made.libvirt)
             subprocess.run(["ip", "netns", "del", root.name], check=False)
             shutil.rmtree(root, ignore_errors=True)
 
@@ -157,6 +178,7 @@ async def rig() -> AsyncIterator[Rig]:
     supervisor = Supervisor(root / "daemons")
     driver: LibvirtDriver | None = None
     try:
+        _give_cache(libvirt)
         await supervisor.start(libvirt.specs())
         begun = time.monotonic()
         # the real Linux probe costs its deadline here, so it has a test of its own
@@ -181,6 +203,7 @@ async def rig() -> AsyncIterator[Rig]:
                 await driver.close()
         finally:
             await supervisor.stop()
+            _keep_cache(libvirt)
             subprocess.run(["ip", "netns", "del", netns], check=False)
             shutil.rmtree(root, ignore_errors=True)
 
