@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -85,10 +87,28 @@ class ApiCloud:
         return await self.client.request(method, path, headers=headers, **kwargs)
 
 
+@pytest.fixture(scope="session")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state directory of a cloud after its first start: made once, copied for each test."""
+    state = tmp_path_factory.mktemp("first") / "state"
+
+    async def make() -> None:
+        async with start_cloud(settings_of(state), admin_password=PASSWORD):
+            pass
+
+    asyncio.run(make())
+    return state
+
+
+def settings_of(state: Path) -> Settings:
+    return Settings(state=state, simulated=2, public_url="http://testserver")
+
+
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[ApiCloud]:
-    settings = Settings(state=tmp_path / "state", simulated=2, public_url="http://testserver")
-    async with start_cloud(settings, admin_password=PASSWORD) as running:
+async def cloud(tmp_path: Path, first_start: Path) -> AsyncIterator[ApiCloud]:
+    state = tmp_path / "state"
+    shutil.copytree(first_start, state, ignore=shutil.ignore_patterns("*.sock"))
+    async with start_cloud(settings_of(state), admin_password=PASSWORD) as running:
         transport = httpx.ASGITransport(app=running.api)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
             yield ApiCloud(running, client)
