@@ -48,7 +48,7 @@ class Guest:
     port_id: str
     address: str
 
-    async def ping(self, address: str, *, seconds: float = 5.0) -> bool:
+    async def ping(self, address: str, *, seconds: float = 10.0) -> bool:
         """True once one echo came back, within the time."""
         return await _ping(self.name, address, seconds)
 
@@ -93,7 +93,7 @@ class Node:
         await self.switch.plug(ifname=f"v-{tag}", port_id=port_id, mac=mac)
         return guest
 
-    async def host_ping(self, address: str, *, seconds: float = 5.0) -> bool:
+    async def host_ping(self, address: str, *, seconds: float = 10.0) -> bool:
         return await _ping(self.netns, address, seconds)
 
     async def outsider(self, host: str, outside: str, *, via: str = "") -> Guest:
@@ -155,6 +155,7 @@ async def running_node(
         await start_network(network, supervisor)
         driver = await connect(network.nb, network.sb, cloud_id=cloud_id)
         stack.push_async_callback(driver.close)
+        await driver._sb.database.wait_until(lambda replica: next(replica.records("Chassis"), None), timeout=20)
         switch = await connect_local(network.db, cloud_id=cloud_id)
         stack.push_async_callback(switch.close)
         node = Node(network, supervisor, driver, switch, events)
@@ -170,6 +171,8 @@ async def _remove_guests(node: Node) -> None:
     for network_id in await list_metadata_namespaces(node.switch):
         await remove_metadata_namespace(node.switch, network_id, netns=node.netns)
     for guest in node.guests:
+        # the kernel takes a deleted namespace apart later; a deleted link is gone at once
+        await run(["ip", "link", "delete", "eth0"], netns=guest.name)
         await run(["ip", "netns", "delete", guest.name])
 
 
