@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trilith.jobs.image_import import IMPORT
 from trilith.jobs.kind import Kind
 from trilith.jobs.server_create import CREATE
 from trilith.jobs.server_delete import DELETE
@@ -11,6 +12,6 @@ from trilith.jobs.server_rebuild import REBUILD
 from trilith.jobs.server_resize import CONFIRM, RESIZE, REVERT
 from trilith.jobs.server_snapshot import SNAPSHOT
 
-_ALL = (CREATE, DELETE, *POWER_KINDS, REBUILD, RESIZE, CONFIRM, REVERT, SNAPSHOT, ATTACH_PORT, DETACH_PORT)
+_ALL = (CREATE, DELETE, *POWER_KINDS, REBUILD, RESIZE, CONFIRM, REVERT, SNAPSHOT, ATTACH_PORT, DETACH_PORT, IMPORT)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

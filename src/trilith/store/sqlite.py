@@ -79,6 +79,8 @@ class SqliteStore:
         await asyncio.to_thread(migrate.sqlite, self.path)
         self._writer_engine = _engine(self.path)
         self._reader_engine = _engine(self.path)
+        # the first connection turns the file to WAL, which needs it alone: no busy timeout covers that
+        await asyncio.to_thread(lambda engine: engine.connect().close(), self._writer_engine)
         self._thread = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
         self._thread.start()
 
