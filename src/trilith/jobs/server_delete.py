@@ -10,9 +10,10 @@ from trilith.commands import allocations, blobs, ports, quota
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, server
+from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.job import Job
-from trilith.model.server import IdRange, Server, ServerState
+from trilith.model.server import IdRange, Server
 from trilith.store.tx import Tx
 
 
@@ -51,9 +52,7 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
     quota.free(tx, found.project_id, {"instances": 1, "cores": found.flavor.vcpus, "ram": found.flavor.ram})
     tx.change(
         found,
-        state=ServerState.DELETED,
-        task="",
-        job_id="",
+        **model.end(found, "deleting"),
         power=PowerState.SHUTDOWN,
         user_data="",
         terminated_at=tx.now,

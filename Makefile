@@ -1,0 +1,30 @@
+# make setup    install what is missing            make demo    the whole cloud, shown on real guests
+# make check    lint, types, unit, architecture    make test    everything, with its budget a tier
+# make bench    the table of speed and size        make soak    long loops
+SHELL := /bin/bash
+PY := .venv/bin/python
+.PHONY: setup setup-test check test demo bench soak clean
+
+setup:
+	@scripts/setup.sh
+
+setup-test:
+	@scripts/setup.sh --test
+
+check: setup-test
+	@$(PY) -m tests.tiers check
+
+test: setup-test
+	@$(PY) -m tests.tiers check contracts api journeys
+
+soak: setup-test
+	@$(PY) -m tests.tiers soak
+
+demo: setup
+	@$(PY) -m demo
+
+bench: setup-test
+	@$(PY) -m bench
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,25 @@
+"""Makes docs/states.md from the transition tables: python -m docs.states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trilith.model import image, job, server  # noqa: F401  declares the tables
+from trilith.model.states import TABLES, Table
+
+
+def render(tables: Mapping[str, Table]) -> str:
+    parts = [
+        "# How states change",
+        "",
+        "Made from the transition tables in `src/trilith/model/` by `python -m docs.states`; a test holds them together.",
+    ]
+    for noun, table in sorted(tables.items()):
+        parts += ["", f"## {noun}", "", "| state | event | becomes |", "| --- | --- | --- |"]
+        parts += [f"| {state} | {event} | {to} |" for (state, event), to in sorted(table.moves.items())]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("states.md").write_text(render(TABLES))

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what Trilith needs on Debian 12 or Ubuntu 24.04: distribution packages (as root) and the Python package in
+# .venv. Idempotent; says what it does; starts no service and leaves those of the host alone.
+#   scripts/setup.sh            what `trilith up` needs
+#   scripts/setup.sh --test     and what the tests need
+set -euo pipefail
+cd "$(dirname "$0")/.."
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+test_too=no
+[ "${1:-}" = "--test" ] && test_too=yes
+
+. /etc/os-release 2>/dev/null || die "this is no Linux with /etc/os-release; Debian 12 or Ubuntu 24.04 is needed"
+case "${ID:-}:${VERSION_ID:-}" in
+  debian:12 | debian:13 | ubuntu:24.04 | ubuntu:24.10 | ubuntu:25.*) ;;
+  *) die "${PRETTY_NAME:-this system} is not served yet; Debian 12 or Ubuntu 24.04 is needed" ;;
+esac
+[ "$(uname -m)" = x86_64 ] || die "only x86_64 is served yet, this is $(uname -m)"
+
+runtime=(
+  python3 python3-venv python3-dev gcc pkg-config libvirt-dev
+  qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu
+  lxc lxcfs uidmap openvswitch-switch ovn-central ovn-host
+  mmdebstrap squashfs-tools btrfs-progs xfsprogs e2fsprogs zstd cpio genisoimage seabios
+  busybox-static dropbear-bin iproute2 ethtool nftables dnsmasq-base openssh-client util-linux procps iputils-ping
+)
+for_tests=(postgresql ovmf)
+[ "$test_too" = yes ] && runtime+=("${for_tests[@]}")
+
+missing=()
+for package in "${runtime[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  [ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: ${missing[*]}"
+  say "installing ${#missing[@]} packages: ${missing[*]}"
+  # Packages that come with services start them. Trilith runs its own daemons, so none is started now, and those
+  # that this script brings are not enabled for the next boot either.
+  policy=/usr/sbin/policy-rc.d
+  ours=no
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && ours=yes
+  fi
+  trap '[ "$ours" = yes ] && rm -f "$policy"' EXIT
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -q update >/dev/null || die "apt-get update failed; look at the host's apt sources"
+  apt-get -q install -y --no-install-recommends "${missing[@]}" >/tmp/trilith-setup.$$.log 2>&1 ||
+    { tail -n 20 /tmp/trilith-setup.$$.log >&2; die "apt-get could not install them (log: /tmp/trilith-setup.$$.log)"; }
+  rm -f /tmp/trilith-setup.$$.log
+  if [ -d /run/systemd/system ]; then
+    for unit in openvswitch-switch ovn-central ovn-host ovn-controller lxc-net postgresql; do
+      package=${unit/ovn-controller/ovn-host}; package=${package/lxc-net/lxc}
+      case " ${missing[*]} " in *" $package "*) systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
+    done
+  fi
+else
+  say "all ${#runtime[@]} packages are there"
+fi
+
+if [ ! -x .venv/bin/python ]; then
+  say "making .venv"
+  /usr/bin/python3 -m venv .venv
+fi
+wanted=.
+extras=kvm
+[ "$test_too" = yes ] && extras=kvm,dev
+mark=".venv/.trilith-$extras"
+if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
+  say "installing the Python package ($extras) into .venv"
+  .venv/bin/python -m pip install -q --disable-pip-version-check -e "$wanted[$extras]"
+  touch "$mark"
+else
+  say "the Python package is installed"
+fi
+say "done"
