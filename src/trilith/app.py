@@ -212,6 +212,24 @@ async def start_local_node(settings: Settings, cloud_id: str) -> LocalNode:
     return node
 
 
+async def end_node(settings: Settings) -> list[str]:
+    """Everything of this cloud on this machine but its files is gone; what was done, in words. Raises Backend."""
+    sealer = load_master_key(settings.state / "master.key")
+    store = open_store(settings, sealer)
+    await store.open()
+    try:
+        cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
+        from trilith.agent.local_node import local_node
+
+        node = await local_node(settings, cloud_id)
+        # what is left may be half there: bring it up whole, so that every part is known, then end it in order
+        await node.start_network()
+        await node.assemble()
+        return await node.teardown()
+    finally:
+        await store.close()
+
+
 async def serve_node(node: LocalNode, socket: Path, cloud: Cloud) -> None:
     """The agent of this machine, from its drivers to its end."""
     agent = await node.assemble()

@@ -32,7 +32,7 @@ from trilith.drivers.libvirt.probe import KvmProbe, probe_kvm
 from trilith.drivers.lxc.driver import LxcDriver
 from trilith.drivers.ovn.local import OvsLocalSwitch, connect_local
 from trilith.drivers.storage.directory import DirStorage
-from trilith.model.guest import GuestSpec, Pillar
+from trilith.model.guest import GuestSpec, Pillar, PowerState
 
 log = structlog.get_logger("node")
 
@@ -140,11 +140,16 @@ class LocalNode:
             await self.switch.close()
         await self.supervisor.close()
 
-    async def teardown(self) -> None:
-        """`trilith down --guests`: every guest, daemon, interface, namespace and mount of this cloud is gone."""
-        for driver in self.computes.values():
-            for fact in await driver.facts():
-                await driver.stop(fact.server_id, timeout=20)
+    async def teardown(self) -> list[str]:
+        """`trilith down --guests`: every guest, daemon, interface, namespace and mount of this cloud is gone.
+
+        What was done, in words.
+        """
+        done: list[str] = []
+        for pillar, driver in self.computes.items():
+            alive = [f for f in await driver.facts() if f.power not in (PowerState.SHUTDOWN, PowerState.CRASHED)]
+            await asyncio.gather(*(driver.stop(f.server_id, timeout=20) for f in alive))
+            done.append(f"{pillar} guests: {len(alive)} stopped")
         lxc = self.computes.get(Pillar.LXC)
         if isinstance(lxc, LxcDriver):
             await lxc.teardown()
@@ -164,6 +169,7 @@ class LocalNode:
         await stop_network(self.network, self.supervisor)
         await self.supervisor.stop()
         await asyncio.to_thread(shutil.rmtree, self.network.run_dir, True)
+        return [*done, "network: daemons, bridges and rules removed"]
 
 
 async def local_node(

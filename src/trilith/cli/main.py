@@ -7,7 +7,7 @@ import sys
 import typer
 
 from trilith import errors
-from trilith.cli import up
+from trilith.cli import down, up
 
 app = typer.Typer(
     name="trilith",
@@ -24,6 +24,7 @@ def root() -> None:
 
 
 app.command("up")(up.up)
+app.command("down")(down.down)
 
 
 def main() -> None:

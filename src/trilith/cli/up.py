@@ -44,11 +44,13 @@ def up(
 async def _up(settings: Settings, *, as_json: bool) -> int:
     from trilith.app import cloud
     from trilith.cli import clouds_yaml, logging
+    from trilith.cli import running as record
     from trilith.serve import listening, until_stopped
 
     logging.setup(to_stderr=as_json)
     given = os.environ.get("TRILITH_ADMIN_PASSWORD", "")
     async with cloud(settings, admin_password=given) as running, listening(running.api, settings):
+        await asyncio.to_thread(record.write, settings)
         password = await running.admin_password()
         if settings.clouds_yaml != "none" and not settings.simulated:
             await asyncio.to_thread(clouds_yaml.merge, settings, password)
