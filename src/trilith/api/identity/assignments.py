@@ -73,16 +73,11 @@ class Effect:
     prior_id: str = ""
 
 
-def _present(call: Call, name: str) -> bool:
-    """A bare ?effective counts as true, as in Keystone; 0 and false do not."""
-    return any(key == name and value.lower() not in ("0", "false") for key, value in call.query)
-
-
 def _asked(call: Call) -> Asked:
     """Raises Invalid for filters that exclude one another."""
     project, domain = call.one("scope.project.id"), call.one("scope.domain.id")
     system, inherited = call.one("scope.system"), call.one("scope.OS-INHERIT:inherited_to")
-    effective, subtree = _present(call, "effective"), _present(call, "include_subtree")
+    effective, subtree = listing.present(call, "effective"), listing.present(call, "include_subtree")
     user, group = call.one("user.id"), call.one("group.id")
     if sum(map(bool, (project, domain, system))) > 1:
         raise errors.Invalid("Specify one of scope.project.id, scope.domain.id and scope.system.")
@@ -106,7 +101,7 @@ def _asked(call: Call) -> Asked:
         inherited=bool(inherited),
         effective=effective,
         subtree=subtree,
-        names=_present(call, "include_names"),
+        names=listing.present(call, "include_names"),
     )
 
 

@@ -57,18 +57,30 @@ def _text(column: sa.ColumnElement[Any], value: str, how: str) -> list[Clause]:
     if not how:
         return [column == value]
     if how in _INEXACT:
-        # GLOB and LIKE differ between the databases in case; comparing positions does not
+        # LIKE differs between the databases in case; these do not
         where = sa.func.substr
         if how == "startswith":
             return [where(column, 1, len(value)) == value]
         if how == "endswith":
             return [where(column, sa.func.length(column) - len(value) + 1) == value]
-        return [column.contains(value, autoescape=True)]
+        return [holds(column, value)]
     if how[0] == "i" and how[1:] in _INEXACT:
         method = getattr(column, how)
         clause: Clause = method(value, autoescape=True)
         return [clause]
     raise errors.Invalid(f"There is no filter __{how}.", field=how)
+
+
+def holds(column: sa.ColumnElement[Any], value: str) -> Clause:
+    """Whether the text is in the column's, case and all."""
+    if not value:
+        return sa.true()
+    return sa.func.replace(column, value, "") != column
+
+
+def present(call: Call, name: str) -> bool:
+    """A bare ?name counts as true, as in Keystone; 0 and false do not."""
+    return any(key == name and value.lower() not in ("0", "false") for key, value in call.query)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,7 @@ def _by_tags(call: Call) -> list[listing.Clause]:
 
 
 def _has(column: sa.ColumnElement[str], tag: str) -> listing.Clause:
-    quoted = msgspec.json.encode(tag).decode()
-    return sa.func.replace(column, quoted, "") != column
+    return listing.holds(column, msgspec.json.encode(tag).decode())
 
 
 async def show(call: Call) -> dict[str, Any]:
@@ -219,7 +218,7 @@ async def update(call: Call) -> dict[str, Any]:
             if fields.pop(name, ""):
                 raise errors.Invalid(f"{name} of a domain cannot be set.", field=name)
         return {"project": domain_as_project(call, await domains.change(call, found.id, fields))}
-    cascade = call.flag("cascade")
+    cascade = listing.present(call, "cascade")
     done = await call.write(lambda tx: update_project(tx, found.id, dict(fields), cascade=cascade), "project.update")
     return {"project": project_view(call, done)}
 
@@ -230,7 +229,7 @@ async def delete(call: Call) -> None:
     if isinstance(found, Domain):
         await domains.erase(call, found.id)
         return
-    cascade = call.flag("cascade")
+    cascade = listing.present(call, "cascade")
     await call.write(lambda tx: delete_project(tx, found.id, cascade=cascade), "project.delete")
 
 
