@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,21 +47,43 @@ def _plain(name: str) -> str:
 
 
 class Modules:
-    """The modules of one kernel, read from its `.modinfo` sections (packages carry no modules.dep)."""
+    """The modules of one kernel (all methods block), read from its `.modinfo` sections (packages carry no modules.dep)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._content: dict[Path, bytes] = {}
         self._paths = {_plain(path.name.split(".ko")[0]): path for path in folder.rglob("*.ko*") if ".ko" in path.name}
         builtin = folder / "modules.builtin"
         lines = builtin.read_text().split() if builtin.exists() else []
         self._builtin = {_plain(Path(line).name.split(".ko")[0]) for line in lines}
 
+    def content(self, path: Path) -> bytes:
+        """The plain module (Ubuntu compresses its own). Raises Backend."""
+        if path not in self._content:
+            data = path.read_bytes()
+            if path.suffix == ".xz":
+                data = lzma.decompress(data)
+            elif path.suffix == ".zst":
+                done = subprocess.run(["zstd", "-dcq", path], capture_output=True, timeout=60, check=False)
+                if done.returncode:
+                    words = done.stderr.decode(errors="replace").strip()
+                    raise Backend(f"{path.name} cannot be unpacked: {words}")
+                data = done.stdout
+            elif path.suffix != ".ko":
+                raise Backend(f"{path.name} is packed in a way that is not known here.")
+            self._content[path] = data
+        return self._content[path]
+
+    @staticmethod
+    def plain_name(path: Path) -> str:
+        """File name without the ending of a compression."""
+        return path.name.split(".ko")[0] + ".ko"
+
     def depends(self, path: Path) -> list[str]:
-        """Names of the modules that one needs first. Raises Backend for a compressed module."""
-        if path.suffix != ".ko":
-            raise Backend(f"{path.name} is compressed; only plain modules can be read.")
-        found = re.search(rb"\0depends=([^\0]*)\0", b"\0" + path.read_bytes())
-        soft = re.search(rb"\0softdep=pre: ([^\0]*)\0", path.read_bytes())
+        """Names of the modules that one needs first."""
+        data = b"\0" + self.content(path)
+        found = re.search(rb"\0depends=([^\0]*)\0", data)
+        soft = re.search(rb"\0softdep=pre: ([^\0]*)\0", data)
         names = found[1].decode().split(",") if found else []
         return [_plain(name) for name in names + (soft[1].decode().split() if soft else []) if name]
 

@@ -181,21 +181,23 @@ def _kernel(tree: Tree, root: Path, busybox: Path) -> str:
     early.file("bin/busybox", busybox, 0o755)
     early.file("init", GUEST / "initrd-init.sh", 0o755)
     for path in boot:
-        early.file(f"modules/{path.name}", path)
-    early.file("modules/order", "".join(f"{path.name}\n" for path in boot))
+        early.file(f"modules/{modules.plain_name(path)}", modules.content(path))
+    early.file("modules/order", "".join(f"{modules.plain_name(path)}\n" for path in boot))
     tree.file("boot/initrd", cpio(early))
     tree.file("boot/cmdline", CMDLINE + "\n")
-    kept = modules.closure((*BOOT, *LATER))
+
+    def place(path: Path) -> str:
+        return str(path.relative_to(versions[0]).with_name(modules.plain_name(path)))
+
     lines, aliases = [], []
-    names = {path.name.split(".ko")[0].replace("-", "_"): path for path in kept}
-    for name, path in names.items():
-        relative = path.relative_to(versions[0])
-        tree.file(f"usr/lib/modules/{version}/{relative}", path)
-        needed = modules.closure([name])[:-1]
+    for path in modules.closure((*BOOT, *LATER)):
+        name = modules.plain_name(path).removesuffix(".ko").replace("-", "_")
+        content = modules.content(path)
+        tree.file(f"usr/lib/modules/{version}/{place(path)}", content)
         # modprobe loads from the right
-        lines.append(f"{relative}: {' '.join(str(p.relative_to(versions[0])) for p in reversed(needed))}".rstrip())
-        found = re.findall(rb"\0alias=([^\0]*)", path.read_bytes())
-        aliases += [f"alias {alias.decode()} {name}" for alias in found]
+        needed = reversed(modules.closure([name])[:-1])
+        lines.append(f"{place(path)}: {' '.join(map(place, needed))}".rstrip())
+        aliases += [f"alias {alias.decode()} {name}" for alias in re.findall(rb"\0alias=([^\0]*)", content)]
     tree.file(f"usr/lib/modules/{version}/modules.dep", "\n".join(lines) + "\n")
     tree.file(f"usr/lib/modules/{version}/modules.alias", "\n".join(aliases) + "\n")
     return version
