@@ -47,7 +47,7 @@ def _plain(name: str) -> str:
 
 
 class Modules:
-    """The modules of one kernel (all methods block), read from its `.modinfo` sections (packages carry no modules.dep)."""
+    """The modules of one kernel, read from their `.modinfo` (packages carry no modules.dep). All methods block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
