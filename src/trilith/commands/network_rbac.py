@@ -101,3 +101,17 @@ def _check_unused(tx: Tx, rbac: Rbac) -> None:
         raise RbacPolicyInUse(
             f"RBAC policy on object {rbac.object_id} cannot be removed because other objects depend on it."
         )
+
+
+def retarget(tx: Tx, rbac: Rbac, target: str) -> Rbac:
+    """Give it to another project. Raises RbacPolicyInUse, DuplicateRbacPolicy."""
+    if target == rbac.target:
+        return rbac
+    if tx.first(Rbac, object_id=rbac.object_id, action=rbac.action, target=target):
+        raise DuplicateRbacPolicy("An RBAC policy already exists with those values.")
+    if rbac.object_type == "network":
+        _check_unused(tx, rbac)
+    _flag(tx, rbac, False)
+    rbac = tx.change(rbac, target=target)
+    _flag(tx, rbac, True)
+    return rbac

@@ -37,6 +37,15 @@ class Network(Record):
     error: str = ""
 
 
+#: the domain of networks that name none (Neutron's default of dns_domain)
+DEFAULT_DOMAIN = "openstacklocal"
+
+
+def domain_of(network: Network) -> str:
+    """The DNS domain of a network's ports, without a dot at its end."""
+    return (network.dns_domain or DEFAULT_DOMAIN).rstrip(".")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationPool:
     start: str

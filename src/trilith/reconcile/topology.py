@@ -20,6 +20,7 @@ from trilith.model.network import (
     SecurityGroup,
     SecurityGroupRule,
     Subnet,
+    domain_of,
 )
 from trilith.model.record import Record
 from trilith.model.topology import (
@@ -37,8 +38,6 @@ from trilith.model.topology import (
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
 
-#: Neutron's default of dns_domain
-DOMAIN = "openstacklocal"
 #: ids in one IN list: SQLite takes 32,766 parameters, and plans grow with them
 _CHUNK = 500
 
@@ -49,10 +48,6 @@ KINDS: dict[str, type[Network | Port | Router | SecurityGroup]] = {
     "port": Port,
     "router": Router,
 }
-
-
-def domain_of(network: Network) -> str:
-    return (network.dns_domain or DOMAIN).rstrip(".")
 
 
 def has_switch_port(port: Port) -> bool:
