@@ -25,7 +25,7 @@ runtime=(
   mmdebstrap squashfs-tools btrfs-progs xfsprogs e2fsprogs zstd cpio genisoimage seabios
   busybox-static dropbear-bin iproute2 ethtool nftables dnsmasq-base openssh-client util-linux procps iputils-ping
 )
-for_tests=(postgresql ovmf)
+for_tests=(postgresql libxml2-utils)
 [ "$test_too" = yes ] && runtime+=("${for_tests[@]}")
 
 missing=()

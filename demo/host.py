@@ -1,0 +1,63 @@
+"""What is on this machine, to show that nothing of the cloud is left on it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Host:
+    processes: frozenset[str]
+    namespaces: frozenset[str]
+    interfaces: frozenset[str]
+    mounts: frozenset[str]
+    loops: frozenset[str]
+    cgroups: frozenset[str]
+
+    def left_since(self, before: Host) -> dict[str, list[str]]:
+        found = {
+            "processes": self.processes - before.processes,
+            "namespaces": self.namespaces - before.namespaces,
+            "interfaces": self.interfaces - before.interfaces,
+            "mounts": self.mounts - before.mounts,
+            "loop devices": self.loops - before.loops,
+            "cgroups": self.cgroups - before.cgroups,
+        }
+        return {kind: sorted(items) for kind, items in found.items() if items}
+
+
+#: programs that the cloud starts
+_OURS = ("ovs", "ovn", "libvirtd", "virtlogd", "qemu", "lxc-", "dnsmasq", "trilith")
+
+
+def look() -> Host:
+    """A snapshot of what a cloud could leave behind."""
+    processes = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            name = Path(words[0].decode(errors="replace")).name
+            if name.startswith(_OURS):
+                processes.add(f"{entry.name} {name}")
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    loops = {p.parent.parent.name for p in Path("/sys/block").glob("loop*/loop/backing_file")}
+    cgroups = {
+        str(p) for p in Path("/sys/fs/cgroup").rglob("*") if p.is_dir() and ("trilith" in p.name or "lxc" in p.name)
+    }
+    return Host(
+        processes=frozenset(processes),
+        namespaces=frozenset(p.name for p in Path("/run/netns").glob("*")),
+        interfaces=frozenset(p.name for p in Path("/sys/class/net").iterdir()),
+        mounts=frozenset(mounts),
+        loops=frozenset(loops),
+        cgroups=frozenset(cgroups),
+    )
+
+
+def run(*argv: str, timeout: float = 60.0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, input=stdin)
