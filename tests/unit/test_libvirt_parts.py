@@ -20,11 +20,11 @@ from trilith.drivers.libvirt.domain import build
 from trilith.drivers.libvirt.events import Hub, classify
 from trilith.drivers.libvirt.files import GuestFiles
 from trilith.drivers.libvirt.host import GuestPaths, valid
-from trilith.drivers.libvirt.identity import default_identity
 from trilith.drivers.libvirt.kvm import KVM
 from trilith.drivers.libvirt.probe import KvmProbe
 from trilith.errors import Invalid
 from trilith.model.guest import GuestEventKind, HostFacts, ImageForm, Pillar, PowerState
+from trilith.model.machine import default_identity
 
 FACTS = HostFacts(
     hostname="n1",

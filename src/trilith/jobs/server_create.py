@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports
 from trilith.commands.server_networks import OWNER
@@ -13,11 +14,12 @@ from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, server
 from trilith.model import server as model
-from trilith.model.guest import MachineIdentity, Pillar, PowerState
+from trilith.model.guest import ImageForm, MachineIdentity, Pillar, PowerState
 from trilith.model.job import Job
+from trilith.model.machine import default_identity
 from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
 from trilith.model.server import IdRange, Server, ServerGroup
-from trilith.placement.choose import Candidate, Decision, Demand, choose, forms_allow, wanted_pillar
+from trilith.placement.choose import CONTAINER_FORMATS, Candidate, Decision, Demand, choose, forms_allow, wanted_pillar
 from trilith.reconcile.networks import ensure_ports
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -72,19 +74,21 @@ def place(tx: Tx, found: Server, decision: Decision) -> Server:
 
 
 def _identity(tx: Tx, found: Server, decision: Decision) -> MachineIdentity:
-    base = 0
     if decision.pillar is Pillar.LXC:
         base = _free_range(tx)
         tx.add(IdRange(id=found.id, base=base))
+        # containers have no machine to speak of: their identity is their uuid and their ids
+        return MachineIdentity(smbios_uuid=found.id, id_base=base)
     node = tx.first(Node, name=decision.node)
-    cpu = node.facts.cpu_info if node is not None and node.facts is not None else {}
-    return MachineIdentity(
-        smbios_uuid=found.id,
-        machine=found.image_properties.get("hw_machine_type") or cpu.get("machine", ""),
-        cpu_mode=cpu.get("cpu_mode", ""),
-        firmware=found.image_properties.get("hw_firmware_type", ""),
-        disk_bus=found.image_properties.get("hw_disk_bus", "virtio"),
-        id_base=base,
+    if node is None or node.facts is None:
+        raise errors.Backend(f"Node {decision.node} has not said what it is.")
+    bare = found.image_properties.get("trilith_boot") == "bare"
+    return default_identity(
+        node.facts,
+        server_id=found.id,
+        form=ImageForm.BARE if bare else ImageForm.DISK,
+        direct_kernel=found.image_format in CONTAINER_FORMATS or server_plan.KERNEL in found.image_properties,
+        properties=found.image_properties | found.flavor.extra_specs,
     )
 
 

@@ -25,9 +25,9 @@ from trilith.agent.libvirt_daemons import PrivateLibvirt
 from trilith.agent.supervise import Supervisor
 from trilith.drivers.libvirt import tiny_guests
 from trilith.drivers.libvirt.driver import LibvirtDriver
-from trilith.drivers.libvirt.identity import default_identity
 from trilith.drivers.libvirt.probe import KvmProbe, probe_kvm
 from trilith.model.guest import Artefact, GuestSpec, HostFacts, ImageForm, NicSpec, Pillar
+from trilith.model.machine import default_identity
 
 CLOUD = "11111111-2222-4333-8444-555555555555"
 CACHE = Path(tempfile.gettempdir()) / f"trilith-test-kernel-{os.geteuid()}"

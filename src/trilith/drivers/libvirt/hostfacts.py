@@ -14,10 +14,10 @@ import libvirt
 
 from trilith.drivers.libvirt import capabilities as caps
 from trilith.drivers.libvirt.host import DomainType, HostSetup
-from trilith.drivers.libvirt.identity import CPU_BARE, CPU_DISK, MACHINE_BARE, MACHINE_DISK
 from trilith.drivers.libvirt.probe import KvmProbe
 from trilith.errors import Backend
 from trilith.model.guest import HostFacts, Pillar
+from trilith.model.machine import CPU_BARE, CPU_DISK, MACHINE_BARE, MACHINE_DISK
 
 EMULATION = (
     "KVM does not run Linux guests on this host ({why}): virtual machines run under emulation, about ten times slower. "
