@@ -231,8 +231,7 @@ async def test_debian_serves_containers_and_machines(tmp_path: Path) -> None:
     async with machine(image, disk, tmp_path / "drive.iso", tmp_path, memory=512) as vm:
         seconds = await vm.until("web1 login:", timeout=600)
         print(f"debian-12: login after {seconds:.0f} s of emulation")
-        await vm.until("finished at", timeout=300)
-        assert "DataSourceConfigDrive" in vm.log
+        await vm.until("DataSourceConfigDrive", timeout=300)
         assert "user-data of web1" in vm.log
         assert await vm.ssh("debian", "sudo -n id -u") == "0\n"
         assert await vm.ssh("debian", "systemctl is-system-running --wait || systemctl --failed") == "running\n"
