@@ -52,7 +52,11 @@ def bootstrap(tx: Tx, *, region: str, password_hash: str) -> bool:
         return False
     tx.set_setting("cloud.id", new_id())
     tx.add(Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))
-    roles = {name: tx.add(Role(id=stable_id(f"role:{name}"), name=name)) for name in DEFAULT_ROLES}
+    # immutable, as Keystone leaves them: every service's policies name these
+    roles = {
+        name: tx.add(Role(id=stable_id(f"role:{name}"), name=name, options={"immutable": True}))
+        for name in DEFAULT_ROLES
+    }
     for prior, implied in IMPLIED_ROLES.items():
         tx.add(ImpliedRole(id=new_id(), prior_id=roles[prior].id, implied_id=roles[implied].id))
     project = tx.add(

@@ -235,8 +235,8 @@ class _Claim:
         return None
 
     def _default(self, reader: Reader, directory: Directory, user: User, token: Token) -> Valid | None:
-        """For no scope: the user's default project where that can be had, else none. A token given stays as wide."""
-        if user.default_project_id and self.base is None:
+        """For no scope: the user's default project where that can be had, else none."""
+        if user.default_project_id:
             scoped = _loaded(reader, directory, _with(token, project_id=user.default_project_id), user=user)
             if scoped is not None:
                 return scoped
