@@ -89,8 +89,8 @@ async def test_a_network_with_its_subnet_and_port(cloud: ApiCloud, member: Api) 
     assert await member.fault("DELETE", f"/subnets/{subnet['id']}", 409) == "SubnetInUse"
     await member("DELETE", f"/ports/{port['id']}", 204)
     await member("DELETE", f"/networks/{network['id']}", 204)
-    assert (await member("GET", "/networks", 200))["networks"] == []
-    left = await cloud.store.read(lambda r: r.count(Port))
+    assert (await member("GET", "/networks?router:external=False", 200))["networks"] == []
+    left = await cloud.store.read(lambda r: r.count(Port, network_id=network["id"]))
     assert left == 0
 
 

@@ -159,9 +159,9 @@ def delete_subnet(tx: Tx, subnet: Subnet) -> None:
                 f"Unable to complete operation on subnet {subnet.id}: One or more ports have an IP allocation from "
                 "this subnet."
             )
+    drop(tx, subnet)  # first: as long as it is there, guests' own addresses in it are given again
     for port in users:
         ports.update_port(tx, port, fixed_ips=[ip for ip in port.fixed_ips if ip.subnet_id != subnet.id])
-    drop(tx, subnet)
     _network_changed(tx, subnet.network_id)
 
 

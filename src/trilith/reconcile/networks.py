@@ -294,7 +294,7 @@ class NetworkReconciler:
             if ahead:
                 await self._services.store.write(lambda tx: _catch_up(tx, ahead))
             if lost or ahead:
-                log.warning("the network backend lost nouns; making them again", lost=len(lost), ahead=len(ahead))
+                log.warning("the network backend lost nouns; making them again", lost=lost[:20], ahead=len(ahead))
                 again = lost + [(o.kind, o.id) for o in ahead]
                 nouns = await self._services.store.read(lambda r: self._specs(r, again))
                 await _apply(self._services, self._applier, nouns)
