@@ -88,3 +88,14 @@ class JobStep(Record):
     finished_at: float = 0.0
     note: str = ""
     undo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey(Record):
+    """A POST of /trilith/v1 that was done, and what it answered. fingerprint: SHA-256 of what was asked."""
+
+    user_id: str
+    key: str
+    fingerprint: str
+    status: int
+    answer: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -49,7 +50,10 @@ class Authenticator(Protocol):
 
 @dataclass
 class Host:
-    """services: what jobs use, for the few handlers that ask a node directly (console log, exec)."""
+    """services: what jobs use, for the few handlers that ask a node directly (console log, exec).
+
+    stopping: set when the process is asked to end, so that answers without an end (event streams) close.
+    """
 
     settings: Settings
     store: Store
@@ -57,6 +61,7 @@ class Host:
     tokens: Authenticator
     services: Services
     started: float = 0.0
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, fn: Callable[[Tx], T], *, actor: Actor, action: str) -> T:
         try:

@@ -1,0 +1,18 @@
+"""Policies of /trilith/v1."""
+
+from __future__ import annotations
+
+from trilith.api.http.route import Policy
+
+_ADMIN = "role:admin"
+_OWN_READ = "role:admin or (role:reader and project_id:%(project_id)s)"
+_OWN_WRITE = "role:admin or (role:member and project_id:%(project_id)s)"
+
+POLICIES = (
+    Policy("trilith:jobs:list", _OWN_READ, "List the jobs of one's project; an admin sees all."),
+    Policy("trilith:jobs:show", _OWN_READ, "Show a job with its steps."),
+    Policy("trilith:jobs:cancel", _OWN_WRITE, "Ask a job to stop and undo what it did."),
+    Policy("trilith:events:list", _OWN_READ, "Follow the changes of one's project; an admin sees all."),
+    Policy("trilith:nodes:list", _ADMIN, "List the machines of the cloud."),
+    Policy("trilith:status:show", "role:admin or role:reader", "Show how the cloud is."),
+)

@@ -1,0 +1,36 @@
+"""/trilith/v1: what has no OpenStack name."""
+
+from __future__ import annotations
+
+from trilith.api.http.openapi import document_route
+from trilith.api.http.route import PUBLIC, Route, Service, plain_error
+from trilith.api.native import events, jobs, status
+from trilith.api.native.policy import POLICIES
+
+PREFIX = "/trilith/v1"
+
+_ROUTES = (
+    Route("GET", "", status.discovery, PUBLIC, response=status.Discovery),
+    Route("GET", "/status", status.status, "trilith:status:show", response=status.Status),
+    Route("GET", "/nodes", status.nodes, "trilith:nodes:list", response=status.NodeList),
+    Route(
+        "GET",
+        "/jobs",
+        jobs.list_jobs,
+        "trilith:jobs:list",
+        response=jobs.Jobs,
+        query=("state", "resource", "resource_id", "kind", "project_id", "limit", "marker"),
+    ),
+    Route("GET", "/jobs/{job_id}", jobs.show, response=jobs.JobView),
+    Route("POST", "/jobs/{job_id}/cancel", jobs.cancel, ok=202, response=jobs.JobView, statuses=(409, 422)),
+    Route("GET", "/events", events.follow, "trilith:events:list", statuses=(410,), query=("cursor", "noun")),
+)
+
+SERVICE = Service(
+    name="native",
+    prefix=PREFIX,
+    routes=(*_ROUTES, document_route("native", PREFIX, _ROUTES, plain_error, "what has no OpenStack name")),
+    error_body=plain_error,
+    policies=POLICIES,
+    statuses={"key_reused": 422},
+)
