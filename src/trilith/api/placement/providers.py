@@ -188,12 +188,13 @@ async def put_aggregates(call: Call) -> Answer:
     return fresh(call, _aggregates(call, wanted, made))
 
 
-class UsedResources(msgspec.Struct):
+class ConsumerShare(msgspec.Struct, omit_defaults=True):
     resources: dict[str, int]
+    consumer_generation: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ProviderAllocations(msgspec.Struct):
-    allocations: dict[str, UsedResources | dict[str, Any]]
+    allocations: dict[str, ConsumerShare]
     resource_provider_generation: int
 
 
@@ -210,13 +211,13 @@ async def list_allocations(call: Call) -> Answer:
         return provider, rows, {c.id: c for c in reader.select(Consumer, consumers.id.in_(held))}
 
     provider, rows, consumers = await call.read(body)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, ConsumerShare] = {}
     for row in rows:
-        entry = found.setdefault(row.consumer_id, {"resources": {}})
-        entry["resources"][row.resource_class] = row.used
+        entry = found.setdefault(row.consumer_id, ConsumerShare({}))
+        entry.resources[row.resource_class] = row.used
         if at_least(call, "1.28"):
-            entry["consumer_generation"] = consumers[row.consumer_id].generation
-    return fresh(call, ProviderAllocations(found, provider.generation))  # type: ignore[arg-type]
+            entry.consumer_generation = consumers[row.consumer_id].generation
+    return fresh(call, ProviderAllocations(found, provider.generation))
 
 
 class Usages(msgspec.Struct):
