@@ -76,9 +76,7 @@ async def test_a_network_with_its_subnet_and_port(cloud: ApiCloud, member: Api) 
     assert port["mac_address"].startswith("fa:16:3e:")
     address = port["fixed_ips"][0]["ip_address"]
     assert address not in ("10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.255")
-    assert port["dns_assignment"] == [
-        {"hostname": "web", "ip_address": address, "fqdn": "web.openstacklocal."}
-    ]
+    assert port["dns_assignment"] == [{"hostname": "web", "ip_address": address, "fqdn": "web.openstacklocal."}]
     assert len(port["security_groups"]) == 1
     assert port["status"] == "DOWN"
     shown = await member("GET", f"/ports/{port['id']}", 200)
@@ -257,7 +255,7 @@ async def test_router_interfaces_and_routes(cloud: ApiCloud, member: Api) -> Non
 
 async def test_the_backend_follows(cloud: ApiCloud, member: Api) -> None:
     """What the API answered is in the driver a moment later, and goes with its rows."""
-    network, subnet, router, _ = await routed(cloud, member)
+    network, _, router, _ = await routed(cloud, member)
     port = await member.make("port", network_id=network["id"], dns_name="web", name="p")
     fabric = cloud.cloud.services.network
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from trilith import errors
 from trilith.commands import quota
+from trilith.commands.addresses import insert_if_free
 from trilith.commands.network_faults import OverQuota
-from trilith.model.node import Quota
+from trilith.model.node import Quota, QuotaUse
 from trilith.store.tx import Reader, Tx, new_id
 
 #: resources that are counted, by Neutron's names
@@ -26,6 +27,9 @@ def charge(tx: Tx, project_id: str, resource: str, count: int = 1) -> None:
     """Count `count` more. Ports of the cloud itself (no project) are free. Raises OverQuota."""
     if not project_id or not count:
         return
+    if tx.first(QuotaUse, project_id=project_id, resource=resource) is None:
+        # of two first uses at once only one makes the counter, and neither fails
+        insert_if_free(tx, QuotaUse(id=new_id(), project_id=project_id, resource=resource))
     try:
         quota.use(tx, project_id, {resource: count})
     except errors.QuotaExceeded as err:

@@ -225,7 +225,8 @@ def _count(reader: Reader, versions: Sequence[int], **given: list[str]) -> list[
     t = REGISTRY[Network].table.c
     found = reader.select(Network, *(t[name].in_(values) for name, values in given.items()))
     a = REGISTRY[IpAddress].table.c
-    used: dict[str, int] = dict(reader.conn.execute(sa.select(a.subnet_id, sa.func.count()).group_by(a.subnet_id)).tuples().all())
+    counted = sa.select(a.subnet_id, sa.func.count().label("used")).group_by(a.subnet_id)
+    used: dict[str, int] = {row.subnet_id: row.used for row in reader.conn.execute(counted)}
     by: dict[str, list[SubnetAvailability]] = {}
     for subnet in reader.select(Subnet, network_id=[n.id for n in found]):
         if versions and subnet.ip_version not in versions:

@@ -1,0 +1,216 @@
+"""The network commands on SQLite and PostgreSQL alike: what two writers at once may not spoil, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trilith import errors
+from trilith.commands import (
+    addresses,
+    floating_ips,
+    network_quota,
+    networks,
+    ports,
+    routers,
+    security_groups,
+    subnets,
+)
+from trilith.commands.network_faults import IpAddressGenerationFailure, OverQuota
+from trilith.model.network import IpAddress, MacAddress, Network, Port, Router, SecurityGroup, Subnet
+from trilith.store.contract import Store
+from trilith.store.tx import Reader, Tx
+
+P = "project-one"
+
+
+def inside(tx: Tx, cidr: str = "10.0.0.0/24", **more: Any) -> tuple[Network, Subnet]:
+    network = networks.create_network(tx, project_id=P, mtu=1442, name="n", **more)
+    return network, subnets.create_subnet(tx, network, project_id=P, cidr=cidr)
+
+
+async def test_ports_made_at_once_have_addresses_of_their_own(store: Store) -> None:
+    network, _ = await store.write(inside)
+    made = await asyncio.gather(
+        *(store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id)) for _ in range(24))
+    )
+    assert len({p.fixed_ips[0].ip_address for p in made}) == 24
+    assert len({p.mac_address for p in made}) == 24
+    assert len({p.security_groups for p in made}) == 1, "one default group, not one a request"
+    assert await store.read(lambda r: r.count(SecurityGroup, default=True)) == 1
+    used = await store.read(lambda r: network_quota.used(r, P))
+    assert used["port"] == 24
+
+
+async def test_the_last_address_is_given_once(store: Store) -> None:
+    network, subnet = await store.write(lambda tx: inside(tx, "10.0.0.0/28"))
+    results = await asyncio.gather(
+        *(store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id)) for _ in range(14)),
+        return_exceptions=True,
+    )
+    made = [r for r in results if isinstance(r, Port)]
+    refused = [r for r in results if not isinstance(r, Port)]
+    # 14 hosts, less the gateway and the metadata port
+    assert len(made) == 12
+    assert {type(r) for r in refused} == {IpAddressGenerationFailure}
+    # what was refused left nothing: neither a MAC nor a use of the quota
+    assert await store.read(lambda r: r.count(MacAddress)) == 13
+    assert (await store.read(lambda r: network_quota.used(r, P)))["port"] == 12
+    # a freed address in the middle is found again
+    gone = made[5]
+    await store.write(lambda tx: ports.delete_port(tx, tx.get(Port, gone.id)))
+    again = await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id))
+    assert again.fixed_ips == gone.fixed_ips
+    assert await store.read(lambda r: r.count(IpAddress, subnet_id=subnet.id)) == 13
+
+
+async def test_the_quota_holds_against_requests_at_once(store: Store) -> None:
+    await store.write(lambda tx: network_quota.set_limits(tx, P, {"router": 3}))
+    await store.write(lambda tx: routers.create_router(tx, project_id=P))  # the counter's row is there now
+    results = await asyncio.gather(
+        *(store.write(lambda tx: routers.create_router(tx, project_id=P)) for _ in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(r, Router) for r in results) == 2
+    assert {type(r) for r in results if not isinstance(r, Router)} == {OverQuota}
+    assert await store.read(lambda r: r.count(Router)) == 3
+
+
+async def test_a_large_ipv6_subnet_needs_no_scan(store: Store) -> None:
+    def body(tx: Tx) -> list[str]:
+        network = networks.create_network(tx, project_id=P, mtu=1442)
+        subnets.create_subnet(
+            tx, network, project_id=P, cidr="2001:db8::/48", ipv6_address_mode="dhcpv6-stateful",
+            ipv6_ra_mode="dhcpv6-stateful",
+        )  # fmt: skip
+        made = [ports.create_port(tx, project_id=P, network_id=network.id) for _ in range(20)]
+        return [p.fixed_ips[0].ip_address for p in made]
+
+    assert len(set(await store.write(body))) == 20
+
+
+async def test_generations_grow_with_what_the_backend_makes(store: Store) -> None:
+    """Whatever is a part of a noun's spec moves the noun, and nothing else does."""
+
+    def setup(tx: Tx) -> tuple[str, str, str, str]:
+        public = networks.ensure_external(tx, cidr="172.24.4.0/24")
+        network, subnet = inside(tx)
+        router = routers.create_router(tx, project_id=P, gateway=routers.Gateway(network_id=public.id))
+        routers.add_interface(tx, router, subnet_id=subnet.id)
+        port = ports.create_port(tx, project_id=P, network_id=network.id, dns_name="web")
+        return network.id, subnet.id, router.id, port.id
+
+    network, subnet, router, port = await store.write(setup)
+    public = await store.read(lambda r: r.first(Network, external=True))
+    assert public is not None
+    group = (await store.read(lambda r: r.get(Port, port))).security_groups[0]
+    watched: dict[str, tuple[type[Any], str]] = {
+        "network": (Network, network),
+        "router": (Router, router),
+        "port": (Port, port),
+        "group": (SecurityGroup, group),
+    }
+
+    async def moved(body: Callable[[Tx], Any]) -> set[str]:
+        def at(reader: Reader) -> dict[str, int]:
+            return {n: reader.get(cls, id).generation for n, (cls, id) in watched.items()}
+
+        before = await store.read(at)
+        await store.write(body)
+        after = await store.read(at)
+        return {n for n in before if after[n] > before[n]}
+
+    def rule(tx: Tx) -> Any:
+        return security_groups.create_rule(
+            tx,
+            tx.get(SecurityGroup, group),
+            project_id=P,
+            direction="ingress",
+            protocol="tcp",
+            port_min=22,
+            port_max=22,
+        )
+
+    def change(**fields: Any) -> Callable[[Tx], Any]:
+        return lambda tx: ports.update_port(tx, tx.get(Port, port), **fields)
+
+    assert await moved(rule) == {"group"}
+    assert await moved(change(name="x", description="y")) == set()
+    assert await moved(change(admin_up=False)) == {"port"}
+    assert await moved(change(dns_name="db")) == {"port", "network"}
+    assert await moved(lambda tx: ports.bind_port(tx, tx.get(Port, port), "node-1", "server-1", "compute:nova")) == {
+        "port", "network",
+    }  # fmt: skip
+    assert (
+        await moved(lambda tx: ports.bind_port(tx, tx.get(Port, port), "node-1", "server-1", "compute:nova")) == set()
+    )
+    assert await moved(lambda tx: subnets.update_subnet(tx, tx.get(Subnet, subnet), dns=["1.1.1.1"])) == {"network"}
+    assert await moved(lambda tx: subnets.update_subnet(tx, tx.get(Subnet, subnet), dhcp=False)) == {"network", "port"}
+
+    def float_it(tx: Tx) -> Any:
+        return floating_ips.create(tx, project_id=P, network_id=public.id, port=tx.get(Port, port))
+
+    assert await moved(float_it) == {"router"}
+    assert await moved(change(mac="fa:16:3e:12:34:56")) == {"port", "router"}
+    assert await moved(change(fixed_ips=[])) == {"port", "network", "router"}
+
+
+async def test_external_is_made_once(store: Store) -> None:
+    first = await store.write(lambda tx: networks.ensure_external(tx, cidr="172.24.4.0/24"))
+    second = await store.write(lambda tx: networks.ensure_external(tx, cidr="172.24.4.0/24"))
+    assert first.id == second.id
+    subnet = await store.read(lambda r: r.first(Subnet, network_id=first.id))
+    assert subnet is not None
+    assert (subnet.gateway, subnet.dhcp) == ("172.24.4.1", False)
+    assert len(await store.read(lambda r: r.select(Subnet, network_id=first.id))) == 1
+    with pytest.raises(errors.Invalid):
+        await store.write(lambda tx: networks.ensure_external(tx, cidr="10.0.0.0/30", physical_network="other"))
+
+
+async def test_all_of_it_can_be_deleted(store: Store) -> None:
+    """And nothing is left: no address, no MAC, no counter above zero."""
+
+    def setup(tx: Tx) -> tuple[str, str]:
+        public = networks.ensure_external(tx, cidr="172.24.4.0/24")
+        network, subnet = inside(tx)
+        router = routers.create_router(tx, project_id=P, gateway=routers.Gateway(network_id=public.id))
+        routers.add_interface(tx, router, subnet_id=subnet.id)
+        port = ports.create_port(tx, project_id=P, network_id=network.id)
+        floating_ips.create(tx, project_id=P, network_id=public.id, port=port)
+        return network.id, router.id
+
+    network, router = await store.write(setup)
+
+    def down(tx: Tx) -> None:
+        from trilith.model.network import FloatingIp
+
+        for floating in tx.select(FloatingIp):
+            floating_ips.delete(tx, floating)
+        subnet = tx.first(Subnet, network_id=network)
+        assert subnet is not None
+        routers.remove_interface(tx, tx.get(Router, router), subnet_id=subnet.id)
+        routers.delete_router(tx, tx.get(Router, router))
+        for port in tx.select(Port, network_id=network, device_owner=""):
+            ports.delete_port(tx, port)
+        networks.delete_network(tx, tx.get(Network, network))
+        networks.delete_network(tx, tx.select(Network)[0])
+
+    await store.write(down)
+    for cls in (Network, Subnet, Port, Router, IpAddress, MacAddress):
+        assert await store.read(lambda r, cls=cls: r.count(cls)) == 0, cls
+    assert not any((await store.read(lambda r: network_quota.used(r, P))).values())
+
+
+async def test_a_claimed_address_is_refused_without_spoiling_the_transaction(store: Store) -> None:
+    _, subnet = await store.write(inside)
+
+    def body(tx: Tx) -> str:
+        addresses.claim(tx, subnet, "port-a", "10.0.0.9")
+        with pytest.raises(errors.Conflict):
+            addresses.claim(tx, subnet, "port-b", "10.0.0.9")
+        # PostgreSQL would refuse everything from here on, had the insert failed
+        return addresses.allocate(tx, subnet, "port-b")
+
+    assert (await store.write(body)).startswith("10.0.0.")
