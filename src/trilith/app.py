@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from socket import gethostname
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tokens=tokens,
             services=services,
         )
+        await blobs.sweep(store, services.blobs, settings.node_name or gethostname())
         engine = Engine(services, KINDS, crash_at=settings.crash_at)
         running = Cloud(settings, store, sealer, cloud_id, services, host, build(host, tables), network, engine)
 
@@ -161,6 +163,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tasks.own(partial(agent.run, socket), f"agent-{agent.node}")
         tasks.own(engine.run, "engine")
         tasks.own(partial(reconciler.run, services), "reconcile-servers")
+        tasks.own(partial(blobs.keep_swept, store, services.blobs), "sweep-blobs")
         tasks.own(NetworkReconciler(services).run, "reconcile-networks")
         if node is not None:
             # probing this host takes seconds the first time: the API answers meanwhile

@@ -67,6 +67,7 @@ async def _up(settings: Settings, *, as_json: bool) -> int:
             sys.stdout.write(_greeting(settings))
         sys.stdout.flush()
         why = await until_stopped(running.problem)
+        running.host.stopping.set()  # event streams end before the server waits for its last answers
         for failure in running.failures:
             sys.stderr.write(f"trilith: {failure}\n")
         return 1 if why == "problem" else 0

@@ -340,7 +340,11 @@ async def keep_swept(store: Store, directory: Path) -> None:
     """Until cancelled: remove blobs as their last reference goes, whoever released it."""
     cursor = await store.head()
     while True:
-        rows = await store.feed(cursor)
+        try:
+            rows = await store.feed(cursor)
+        except errors.Missing:  # slower than the feed's retention: what was missed goes at the next start
+            cursor = await store.head()
+            continue
         if not rows:
             await store.wait(cursor, timeout=600)
             continue
