@@ -1,0 +1,80 @@
+"""Actions that Nova has and this cloud does not: refused with the status that Nova answers for a missing capability.
+
+The right to ask and the server's existence are checked first, so that nobody learns of servers that are not theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from trilith import errors
+from trilith.api.compute.faults import NotImplementedHere, gone
+from trilith.api.compute.microversions import has
+from trilith.api.compute.server_load import change
+from trilith.api.http.call import Call
+from trilith.model.server import Server
+from trilith.store.tx import Tx
+
+_BAD, _CONFLICT, _LACKING = errors.Invalid, errors.Conflict, NotImplementedHere
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """kind: the error that Nova's API answers where a driver or the deployment lacks it."""
+
+    rule: str
+    what: str
+    kind: type[errors.TrilithError]
+    hint: str = ""
+    since: str = ""
+    until: str = ""
+
+
+_ONE_NODE = "Servers stay on their node; snapshot it and start a copy on another."
+REFUSED: dict[str, Refusal] = {
+    "changePassword": Refusal(
+        "os-admin-password", "Setting the admin password of a running server", _LACKING, "Use ssh keys."
+    ),
+    "rescue": Refusal("os-rescue", "Rescue of a server", _BAD, "Rebuild it, or start a copy from a snapshot."),
+    "unrescue": Refusal("os-unrescue", "'unrescue': the server is not in rescue, which", _CONFLICT),
+    "shelve": Refusal("os-shelve:shelve", "Shelving a server", _CONFLICT, "Snapshot it and delete it."),
+    "unshelve": Refusal("os-shelve:unshelve", "'unshelve': the server is not shelved, which", _CONFLICT),
+    "shelveOffload": Refusal("os-shelve:shelve_offload", "Shelving a server", _CONFLICT),
+    "evacuate": Refusal("os-evacuate", "Evacuation of a server", _BAD, _ONE_NODE),
+    "migrate": Refusal("os-migrate-server:migrate", "Migration of a server", _BAD, _ONE_NODE),
+    "os-migrateLive": Refusal("os-migrate-server:migrate_live", "Live migration of a server", _BAD, _ONE_NODE),
+    "createBackup": Refusal("os-create-backup", "A rotating backup of a server", _BAD, "Use createImage."),
+    "trigger_crash_dump": Refusal("servers:trigger_crash_dump", "A crash dump of a server", _BAD, since="crash_dump"),
+    "addFixedIp": Refusal(
+        "os-multinic:add", "addFixedIp", _BAD, "Change the port through the network API.", until="no_ip_actions"
+    ),
+    "removeFixedIp": Refusal(
+        "os-multinic:remove", "removeFixedIp", _BAD, "Change the port through the network API.", until="no_ip_actions"
+    ),
+    **{
+        name: Refusal(
+            "os-remote-consoles", "A remote console", _BAD, "Use os-getConsoleOutput.", until="remote_consoles"
+        )
+        for name in ("os-getVNCConsole", "os-getSPICEConsole", "os-getRDPConsole", "os-getSerialConsole")
+    },
+}
+
+#: removed from every version of Nova
+_GONE = ("injectNetworkInfo", "resetNetwork", "os-resetNetwork")
+REFUSED |= {name: Refusal("os-admin-actions:inject_network_info", name, _BAD) for name in _GONE}
+
+
+async def refuse(call: Call, name: str, _value: Any) -> NoReturn:
+    """Raises Missing, Forbidden or Conflict (a lock) first, then the refusal."""
+    refusal = REFUSED[name]
+    if (refusal.since and not has(call.version, refusal.since)) or (refusal.until and has(call.version, refusal.until)):
+        raise errors.Invalid(f"There is no such action: {name}")
+
+    def body(_tx: Tx, _server: Server) -> None:
+        """Only the checks before it matter."""
+
+    await change(call, refusal.rule, f"server.{name}", body)
+    if name in _GONE:
+        gone(name)
+    raise refusal.kind(f"{refusal.what} is not supported by this cloud.", hint=refusal.hint)

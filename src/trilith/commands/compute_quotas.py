@@ -1,0 +1,81 @@
+"""Nova's quotas of a project, and those of the class `default` that hold where a project has none of its own."""
+
+from __future__ import annotations
+
+from trilith import errors
+from trilith.commands import quota
+from trilith.model.node import Quota
+from trilith.model.server import KeyPair, ServerGroup
+from trilith.store.tx import Reader, Tx, new_id
+
+RESOURCES = (
+    "instances",
+    "cores",
+    "ram",
+    "metadata_items",
+    "injected_files",
+    "injected_file_content_bytes",
+    "injected_file_path_bytes",
+    "key_pairs",
+    "server_groups",
+    "server_group_members",
+)
+#: Nova's name of a network resource → the quota that counts it; shown until 2.35
+NETWORK = {
+    "floating_ips": "floatingip",
+    "security_groups": "security_group",
+    "security_group_rules": "security_group_rule",
+}
+
+
+def limits(reader: Reader, project_id: str) -> dict[str, int]:
+    """By Nova's names; fixed_ips are not limited."""
+    found = quota.limits(reader, project_id, (*RESOURCES, *NETWORK.values()))
+    shown = {name: found[name] for name in RESOURCES}
+    return shown | {name: found[other] for name, other in NETWORK.items()} | {"fixed_ips": -1}
+
+
+def defaults(reader: Reader) -> dict[str, int]:
+    return limits(reader, quota.CLASS)
+
+
+def usage(reader: Reader, project_id: str, user_id: str = "") -> dict[str, int]:
+    """key_pairs are counted a user, as Nova does; what is limited but never counted is 0."""
+    counted = quota.usage(reader, project_id, ("instances", "cores", "ram", *NETWORK.values()))
+    found = dict.fromkeys((*RESOURCES, *NETWORK, "fixed_ips"), 0)
+    for name in ("instances", "cores", "ram"):
+        found[name] = counted[name]
+    for name, other in NETWORK.items():
+        found[name] = counted[other]
+    found["server_groups"] = reader.count(ServerGroup, project_id=project_id)
+    if user_id:
+        found["key_pairs"] = reader.count(KeyPair, user_id=user_id)
+    return found
+
+
+def set_limits(tx: Tx, project_id: str, wanted: dict[str, int], *, force: bool = False) -> dict[str, int]:
+    """Raises Invalid for a limit below what is in use, unless forced. fixed_ips is taken and not kept."""
+    if not force and project_id != quota.CLASS:
+        used = usage(tx, project_id)
+        for name, limit in wanted.items():
+            if 0 <= limit < used[name]:
+                raise errors.Invalid(
+                    f"Quota limit {limit} for {name} must be greater than or equal to already used and reserved "
+                    f"{used[name]}.",
+                    field=name,
+                )
+    for name, limit in wanted.items():
+        resource = NETWORK.get(name, name)
+        if resource == "fixed_ips":
+            continue
+        known = tx.first(Quota, project_id=project_id, resource=resource)
+        if known is None:
+            tx.add(Quota(id=new_id(), project_id=project_id, resource=resource, limit=limit))
+        elif known.limit != limit:
+            tx.change(known, limit=limit)
+    return limits(tx, project_id)
+
+
+def reset(tx: Tx, project_id: str) -> None:
+    """Back to the defaults."""
+    tx.remove_where(Quota, project_id=project_id, resource=(*RESOURCES, *NETWORK.values()))
