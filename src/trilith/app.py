@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from socket import gethostname
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import structlog

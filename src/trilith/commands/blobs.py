@@ -54,7 +54,7 @@ def hold(tx: Tx, sha256: str, kind: str, holder_id: str) -> None:
 
 
 def release(tx: Tx, holder_id: str, *, sha256: str = "") -> list[str]:
-    """Give up what the holder needs: one blob, or all. The hashes; their files go when nobody needs them (`collect`)."""
+    """Give up what the holder needs: one blob, or all. The hashes; their files go when nobody needs them."""
     which = {"sha256": sha256} if sha256 else {}
     gone = tx.remove_where(BlobReference, holder_id=holder_id, **which)
     for reference in gone:
