@@ -12,11 +12,13 @@ from tests.api.conftest import ApiCloud
 from trilith.api.http.route import ANY, PUBLIC, Route
 from trilith.api.identity.routes import SERVICE
 
-ODD = ("x", "default", "a%20b", "%C3%BC", "..%2f", "'%22;--", "0" * 300)
+ODD = ("x", "default", "a%20b", "%C3%BC", "..%2f", "'%22;--", "0" * 300, "%00")
 QUERIES = (
     "",
     "?limit=x",
     "?limit=-1",
+    "?limit=--1",
+    "?limit=%C2%B2",
     "?limit=1&marker=nosuch",
     "?enabled=maybe",
     "?name__nosuch=x",
@@ -29,8 +31,9 @@ QUERIES = (
     "?tags=a,,b&not-tags=%22",
     "?parents_as_list=true&subtree_as_ids=true",
     "?is_domain=true",
+    "?name=%00",
 )
-VALUES: tuple[Any, ...] = (None, 1, True, "", "x", [], {}, ["x"], {"id": "x"}, "a" * 5000, "\x00", -1, 2**70)
+VALUES: tuple[Any, ...] = (None, 1, "x", ["x"], {"id": "x"}, "a" * 5000, "\x00", 2**70)
 
 
 def bodies(route: Route) -> list[Any]:

@@ -76,7 +76,8 @@ class Call:
         text = self.one(name)
         if not text:
             return default
-        if not text.lstrip("-").isdigit() or not least <= int(text) <= most:
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 20 or not least <= int(text) <= most:
             raise errors.Invalid(f"{name}: must be a number from {least} to {most}.", field=name)
         return int(text)
 

@@ -161,9 +161,13 @@ def _request_id(given: str) -> str:
 
 
 def _query(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    if "\x00" in request.scope["path"]:
+        raise errors.Missing("The resource could not be found.")
     raw = request.scope.get("query_string", b"")
     if not raw:
         return []
+    if b"%00" in raw:
+        raise errors.Invalid("The query string holds the character NUL.")
     try:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=200, errors="strict")
     except (UnicodeDecodeError, ValueError) as err:
@@ -220,6 +224,8 @@ async def _body(host: Host, route: Route, request: Request[Any, Any, Any], heade
 
 def decode(raw: bytes, into: type[T]) -> T:
     """JSON into a struct. Raises Invalid naming the field."""
+    if b"\\u0000" in raw:
+        raise errors.Invalid("A text may not hold the character NUL.")  # PostgreSQL keeps none
     try:
         return msgspec.json.decode(raw, type=into)
     except msgspec.ValidationError as err:

@@ -85,8 +85,6 @@ def parse_time(text: str, field: str) -> float:
 
 def parse(given: dict[str, Any], into: type[S]) -> S:
     """Raises Invalid naming the field."""
-    if b"\\u0000" in msgspec.json.encode(given):
-        raise errors.Invalid("A text may not hold the character NUL.")  # PostgreSQL keeps none
     try:
         return msgspec.convert(given, into)
     except msgspec.ValidationError as err:
