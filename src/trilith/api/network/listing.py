@@ -389,6 +389,17 @@ def restrict(call: Call, rules: Mapping[str, object], **target: Any) -> None:
             call.allow(rule, **target)
 
 
+def integer(value: int | str, field: str, least: int, most: int) -> int:
+    """Clients write some numbers as text, and Neutron takes both. Raises Invalid for what is none in its bounds."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or not least <= value <= most:
+        raise errors.Invalid(
+            f"Invalid input for {field}. Reason: '{value}' is not a number from {least} to {most}.", field=field
+        )
+    return value
+
+
 # ---- what every wire struct has
 
 

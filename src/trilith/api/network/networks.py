@@ -55,7 +55,7 @@ class NetworkCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     shared: bool | UnsetType = UNSET
     external: bool | UnsetType = msgspec.field(name="router:external", default=UNSET)
     is_default: bool | UnsetType = UNSET
-    mtu: Annotated[int, Meta(ge=0, le=9216)] | None = None
+    mtu: int | str | None = None
     port_security_enabled: bool = True
     dns_domain: Name = ""
     availability_zone_hints: list[str] = []
@@ -72,7 +72,7 @@ class NetworkUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     shared: bool | UnsetType = UNSET
     external: bool | UnsetType = msgspec.field(name="router:external", default=UNSET)
     is_default: bool | UnsetType = UNSET
-    mtu: Annotated[int, Meta(ge=68, le=9216)] | UnsetType = UNSET
+    mtu: int | str | UnsetType = UNSET
     port_security_enabled: bool | UnsetType = UNSET
     dns_domain: Name | UnsetType = UNSET
 
@@ -202,12 +202,13 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
     kind = wanted.network_type or "geneve"
     settings = call.host.settings
     most = settings.underlay_mtu - (commands.GENEVE_OVERHEAD if kind == "geneve" else 0)
-    if wanted.mtu and wanted.mtu > most:
+    mtu = 0 if wanted.mtu is None else listing.integer(wanted.mtu, "mtu", 0, 65535)
+    if mtu > most:
         raise InvalidInput(f"Invalid input for operation: Requested MTU is too big, maximum is {most}.", field="mtu")
     return commands.create_network(
         tx,
         project_id=project,
-        mtu=wanted.mtu or most,
+        mtu=mtu or most,
         name=wanted.name,
         description=wanted.description,
         admin_up=wanted.admin_state_up,
@@ -245,7 +246,8 @@ async def update(call: Call) -> Answer:
 
     def act(tx: Tx, network: Network) -> Any:
         most = call.host.settings.underlay_mtu - (commands.GENEVE_OVERHEAD if network.network_type == "geneve" else 0)
-        if wanted.mtu is not UNSET and wanted.mtu > most:
+        mtu = UNSET if wanted.mtu is UNSET else listing.integer(wanted.mtu, "mtu", 68, 65535)
+        if mtu is not UNSET and mtu > most:
             raise errors.Invalid(f"Requested MTU is too big, maximum is {most}.", field="mtu")
         return commands.update_network(
             tx,
@@ -256,7 +258,7 @@ async def update(call: Call) -> Answer:
             shared=wanted.shared,
             external=wanted.external,
             default=wanted.is_default,
-            mtu=wanted.mtu,
+            mtu=mtu,
             port_security=wanted.port_security_enabled,
             dns_domain=wanted.dns_domain,
         )

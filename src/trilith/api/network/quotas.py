@@ -65,10 +65,7 @@ async def index(call: Call) -> Answer:
     call.allow("update_quota")
 
     def read(reader: Any) -> list[QuotaView]:
-        return [
-            _view(network_quota.limits(reader, p), p)
-            for p in network_quota.projects_with_limits(reader)
-        ]
+        return [_view(network_quota.limits(reader, p), p) for p in network_quota.projects_with_limits(reader)]
 
     return Answer({"quotas": await call.read(read)})
 

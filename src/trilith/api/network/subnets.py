@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from trilith import errors
 from trilith.api.http.call import Call
@@ -59,7 +59,7 @@ class SubnetCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     tenant_id: Given = UNSET
     ip_version: Literal[4, 6, "4", "6"] | None = None
     cidr: str | None = None
-    prefixlen: Annotated[int, Meta(ge=0, le=128)] | None = None
+    prefixlen: int | str | None = None
     gateway_ip: str | UnsetType | None = UNSET
     enable_dhcp: bool | None = None
     allocation_pools: list[PoolWire] | None = None
@@ -203,8 +203,9 @@ def _prefix(call: Call, tx: Tx, wanted: SubnetCreate, version: int | None, proje
         if pool is None:
             raise SubnetPoolNotFound(f"No default subnetpool found for IPv{version or 4}")
     if pool is not None:
+        length = None if wanted.prefixlen is None else listing.integer(wanted.prefixlen, "prefixlen", 0, 128)
         return (
-            subnet_pools.cut(tx, pool, project_id=project, cidr=wanted.cidr or "", prefixlen=wanted.prefixlen),
+            subnet_pools.cut(tx, pool, project_id=project, cidr=wanted.cidr or "", prefixlen=length),
             pool.id,
         )
     if not wanted.cidr:
