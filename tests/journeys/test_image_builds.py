@@ -56,11 +56,11 @@ class Machine:
 
     async def ssh(self, user: str, command: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            "ssh", "-q", "-i", str(self.key), "-p", str(self.port), "-o", "StrictHostKeyChecking=no",
-            "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30",
+            "ssh", "-i", str(self.key), "-p", str(self.port), "-o", "StrictHostKeyChecking=no",
+            "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "ConnectTimeout=80",
             f"{user}@127.0.0.1", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(), 90)
+        out, err = await asyncio.wait_for(process.communicate(), 120)
         assert process.returncode == 0, f"{command}: {process.returncode}\n{out.decode()}\n{err.decode()}"
         return out.decode()
 
