@@ -85,14 +85,6 @@ def base_changes(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, known in (("disk_format", DISK_FORMATS), ("container_format", CONTAINER_FORMATS)):
         if changes.get(name) and changes[name] not in known:
             raise errors.Invalid(f"Invalid {name} {changes[name]!r}: must be one of {', '.join(known)}.", field=name)
-    disk, container = changes.get("disk_format"), changes.get("container_format")
-    amazon = ("ami", "ari", "aki")
-    if disk in amazon and container and container != disk:
-        raise errors.Invalid(
-            "Invalid mix of disk and container formats. When setting a disk or container format to one of 'aki', "
-            "'ari', or 'ami', the container and disk formats must match.",
-            field="container_format",
-        )
     return changes
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from trilith import errors
 from trilith.api.http.call import Call
-from trilith.api.http.route import Answer
+from trilith.api.http.route import Answer, MethodNotAllowed
 from trilith.api.image import patch, query
 from trilith.api.image.fields import BASE, SETTABLE, allow_changes, base_changes, check_name, properties
 from trilith.api.image.wire import ImageList, Wire, image_view
@@ -53,10 +53,23 @@ async def visible(call: Call, rule: str) -> Image:
 
 
 async def list_images(call: Call) -> ImageList:
-    """200. 400 for a filter, sort key, limit or marker that does not exist."""
+    """200. 400 for a filter, sort key, limit or marker that does not exist, 404 with a slash at its end: that is an
+    image without an id."""
+    _named(call)
     found = await call.read(lambda r: query.page(call, r))
     first, following = query.links(call, found)
     return ImageList(images=[image_view(i) for i in found], schema="/v2/schemas/images", first=first, next=following)
+
+
+def _named(call: Call) -> None:
+    if call.request.scope.get("raw_path", b"").partition(b"?")[0].endswith(b"/"):
+        raise errors.Missing("No image found with ID ''.")
+
+
+async def not_one(call: Call) -> None:
+    """405, or 404 for an image without an id."""
+    _named(call)
+    raise MethodNotAllowed("The method DELETE is not allowed for this resource.")
 
 
 async def create(call: Call) -> Answer:

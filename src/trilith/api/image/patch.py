@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +94,6 @@ def apply(image: Image, changes: list[Change]) -> dict[str, Any]:
         else:
             _custom(change, custom)
     found = base_changes(base)
-    _mix(image, found)
     if custom != image.properties:
         found["properties"] = properties(custom)
     return {k: v for k, v in found.items() if getattr(image, k) != v}
@@ -129,13 +127,3 @@ def _custom(change: Change, custom: dict[str, Any]) -> None:
         del custom[name]
     else:
         custom[name] = change.value
-
-
-def _mix(image: Image, found: Mapping[str, Any]) -> None:
-    if "disk_format" in found or "container_format" in found:
-        base_changes(
-            {
-                "disk_format": found.get("disk_format", image.disk_format) or None,
-                "container_format": found.get("container_format", image.container_format) or None,
-            }
-        )

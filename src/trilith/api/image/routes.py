@@ -38,6 +38,7 @@ _ROUTES = (
     Route("GET", "/versions", versions.listed, PUBLIC, response=versions.Versions),
     Route("GET", "/v2/images", images.list_images, "get_images", response=ImageList, statuses=(400,), query=_FILTERS),
     Route("POST", "/v2/images", images.create, body=dict[str, Any], ok=201, response=Wire, statuses=(400, 403, 409)),
+    Route("DELETE", "/v2/images", images.not_one, ok=204, statuses=(404, 405)),
     Route("GET", _ONE, images.show, response=Wire, statuses=(404,)),
     Route("PATCH", _ONE, images.update, stream=True, response=Wire, statuses=(400, 403, 404, 409, 413, 415)),
     Route("DELETE", _ONE, images.delete, ok=204, statuses=(403, 404)),
