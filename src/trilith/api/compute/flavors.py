@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from trilith import errors
 from trilith.api.compute import paging
 from trilith.api.compute.extra_specs import check_extra_spec
+from trilith.api.compute.faults import unexpected
 from trilith.api.compute.microversions import has
 from trilith.api.compute.wire import (
     Description,
@@ -24,7 +25,6 @@ from trilith.api.compute.wire import (
     number,
     one_key,
     refuse_newer,
-    unexpected,
 )
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer

@@ -12,7 +12,7 @@ _OWN_USER = "role:admin or user_id:%(user_id)s"
 _ANYONE = "@"
 
 #: rule → names under os_compute_api
-_RULES: dict[str, tuple[str, ...]] = {
+_RULES: dict[str, list[str]] = {
     _ADMIN: [
         "os-aggregates:index",
         "os-aggregates:create",

@@ -264,7 +264,9 @@ _QUOTAS = (
 _SG = "os-security-groups"
 _PROXIES = (
     _route("GET", f"/{_SG}", security_groups.index, f"{_SG}:get", old="no_proxies"),
-    _route("POST", f"/{_SG}", security_groups.create, f"{_SG}:create", body=security_groups.CreateGroup, old="no_proxies"),
+    _route(
+        "POST", f"/{_SG}", security_groups.create, f"{_SG}:create", body=security_groups.CreateGroup, old="no_proxies"
+    ),
     _route("GET", f"/{_SG}/{{id}}", security_groups.show, f"{_SG}:show", old="no_proxies"),
     _route(
         "PUT", f"/{_SG}/{{id}}", security_groups.update, f"{_SG}:update", body=security_groups.CreateGroup,

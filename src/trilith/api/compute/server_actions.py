@@ -334,7 +334,7 @@ _CONSOLE_BYTES = 1024 * 1024
 async def _console_output(call: Call, value: ConsoleOutput | None) -> dict[str, str]:
     """200 with the last lines; 409 for a server that has no guest yet."""
     wanted = value.length if value is not None else None
-    lines = None if wanted in (UNSET, None, "") else number(wanted, "length", least=-1)  # type: ignore[arg-type]
+    lines = None if wanted in (UNSET, None, "") else number(wanted, "length", least=-1)
     server = await call.read(lambda r: load(r, call, "os-console-output"))
     if not server.node or server.state is ServerState.BUILDING:
         raise errors.Conflict(f"Instance {server.id} is not ready", hint="Wait until it is ACTIVE.")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from trilith import errors
+from trilith.api.compute.faults import unexpected
 from trilith.api.compute.microversions import has
 from trilith.api.compute.server_view import Shape
 from trilith.api.compute.wire import (
@@ -27,7 +28,6 @@ from trilith.api.compute.wire import (
     flag,
     number,
     refuse_newer,
-    unexpected,
 )
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -71,7 +71,7 @@ def _view(call: Call, group: ServerGroup, members: list[str]) -> GroupView:
 async def index(call: Call) -> GroupList:
     """200, the project's; of all with all_projects for admins."""
     everyone = any(name == "all_projects" for name, _ in call.query) and call.actor.is_admin
-    scope = {} if everyone else {"project_id": call.actor.project_id}
+    scope: dict[str, Any] = {} if everyone else {"project_id": call.actor.project_id}
     limit, offset = paging.limit_of(call), call.number("offset", 0)
 
     def read(reader: Reader) -> list[GroupView]:

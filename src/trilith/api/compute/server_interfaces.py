@@ -11,7 +11,7 @@ from trilith import errors
 from trilith.api.compute.microversions import has
 from trilith.api.compute.security_groups import GroupView, group_views
 from trilith.api.compute.server_create import Tag
-from trilith.api.compute.server_load import change, load
+from trilith.api.compute.server_load import change, load, settled
 from trilith.api.compute.wire import Uuid, refuse_newer
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
@@ -89,7 +89,8 @@ async def show_interface(call: Call) -> InterfaceOne:
 
 
 async def attach(call: Call) -> InterfaceOne:
-    """200; 400 for a request that names both or nothing usable; 404; 409 where state, a lock or the port forbid it."""
+    """200 when it is attached; 400 for a request that names both or nothing usable, or when the node could not do it;
+    404; 409 where state, a lock or the port forbid it."""
     asked = call.body.interfaceAttachment
     asked = asked if asked is not UNSET else NewInterface()
     refuse_newer(call, asked, {"tag": "attach_tags"})
@@ -102,7 +103,7 @@ async def attach(call: Call) -> InterfaceOne:
     if fixed and not network:
         raise errors.Invalid("Must input network_id when request IP address")
 
-    def body(tx: Tx, server: Server) -> Interface:
+    def body(tx: Tx, server: Server) -> tuple[Interface, str]:
         chosen = network
         if not chosen and not port_id:
             found = server_networks.automatic(tx, call.actor)
@@ -116,9 +117,16 @@ async def attach(call: Call) -> InterfaceOne:
         server = tx.get(Server, server.id)
         if tag:
             server = server_details.keep(tx, server, **{server_details.TAG_PREFIX + port.id: tag})
-        return _view(call, server, port)
+        return _view(call, server, port), server.job_id
 
-    return InterfaceOne(await change(call, "os-attach-interfaces:create", "server.attach_port", body))
+    view, job_id = await change(call, "os-attach-interfaces:create", "server.attach_port", body)
+    job = await settled(call, job_id)  # Nova's call returns when the guest has the interface
+    if job is not None and job.error is not None:
+        raise errors.Invalid(f"Failed to attach network adapter device to {call.params['id']}: {job.error.message}")
+    port = await call.read(lambda r: r.find(Port, view.port_id))
+    if port is not None:
+        view.port_state = port.status
+    return InterfaceOne(view)
 
 
 async def detach(call: Call) -> Answer:

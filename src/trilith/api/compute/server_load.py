@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.commands import servers as commands
+from trilith.model.job import FINAL, Job
 from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
 
@@ -39,3 +41,20 @@ async def change(call: Call, rule: str, action: str, fn: Callable[[Tx, Server], 
         return fn(tx, server)
 
     return await call.write(body, action)
+
+
+#: seconds that a request waits for its job, where Nova answers after the fact
+_PATIENCE = 60.0
+
+
+async def settled(call: Call, job_id: str) -> Job | None:
+    """The job when it has ended; None when it runs on after a minute. Woken by the change feed."""
+    store = call.host.store
+    until = time.monotonic() + _PATIENCE
+    while (left := until - time.monotonic()) > 0:
+        cursor = await store.head()
+        job = await store.read(lambda r: r.get(Job, job_id))
+        if job.state in FINAL:
+            return job
+        await store.wait(cursor, timeout=min(left, 5.0))
+    return None

@@ -20,7 +20,20 @@ from trilith.model.network import Port
 from trilith.model.server import Server
 from trilith.store.tx import Reader
 
-MIGRATIONS_QUERY = ["limit", "marker", "changes-since", "changes-before", "hidden", "host", "instance_uuid", "source_compute", "status", "migration_type", "user_id", "project_id"]  # fmt: skip
+MIGRATIONS_QUERY = (
+    "limit",
+    "marker",
+    "changes-since",
+    "changes-before",
+    "hidden",
+    "host",
+    "instance_uuid",
+    "source_compute",
+    "status",
+    "migration_type",
+    "user_id",
+    "project_id",
+)
 _STATES = {
     PowerState.RUNNING: "running",
     PowerState.PAUSED: "paused",
