@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.api.conftest import ApiCloud
@@ -23,7 +24,9 @@ from trilith.commands import blobs, images
 from trilith.commands.image_inspection import Inspection
 from trilith.jobs.engine import Engine
 from trilith.jobs.image_import import IMPORT
+from trilith.jobs.kind import Context
 from trilith.model.image import BlobReference, Image, ImageState
+from trilith.model.job import Job, JobError
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 DATA = os.urandom(3 * 1024 * 1024 + 17)
@@ -332,6 +335,41 @@ async def test_a_refused_import_is_queued_again_and_leaves_nothing(cloud: ApiClo
     (task,) = (await cloud.call("GET", f"{base}/tasks", alice)).json()["tasks"]
     assert task["status"] == "failure"
     assert "not safe" in task["message"]
+
+
+@pytest.mark.parametrize("died_at", range(3))
+async def test_an_import_that_died_goes_on_or_is_undone(
+    cloud: ApiCloud, monkeypatch: pytest.MonkeyPatch, died_at: int
+) -> None:
+    """Each step runs again after its effect without its record, as after a kill -9; and its undo takes all back."""
+    monkeypatch.setattr(cloud.cloud.engine, "_consider", lambda job: None)
+    alice, services = await cloud.member(), cloud.cloud.services
+    for whole in (True, False):
+        image = await make(cloud, alice)
+        base = f"/image/v2/images/{image['id']}"
+        await cloud.call("PUT", f"{base}/stage", alice | OCTETS, content=DATA)
+        await cloud.call("POST", f"{base}/import", alice, json={"method": {"name": "glance-direct"}})
+        job = await cloud.store.read(lambda r, id=image["id"]: r.first(Job, resource_id=id))
+        args = msgspec.json.decode(job.args, type=IMPORT.args)
+        context: Context[Any] = Context(job=job, args=args, services=services)
+        for number, step in enumerate(IMPORT.steps[: None if whole else died_at + 1]):
+            for _ in range(2 if number == died_at else 1):
+                if step.check is None or not await step.check(context):
+                    await step.do(context)
+            await blobs.sweep(cloud.store, services.blobs, "elsewhere")  # what a start does in between
+        if whole:
+            await cloud.store.write(lambda tx, job=job, args=args: IMPORT.finish(tx, job, args))
+            assert (await shown(cloud, alice, image["id"]))["status"] == "active"
+            assert files(cloud) == [hashlib.sha256(DATA).hexdigest()]
+            await cloud.call("DELETE", base, alice)
+        else:
+            for step in reversed(IMPORT.steps[: died_at + 1]):
+                if step.undo is not None:
+                    await step.undo(context)
+            error = JobError(code="conflict", message="Cancelled.")
+            await cloud.store.write(lambda tx, job=job, args=args, error=error: IMPORT.fail(tx, job, args, error))
+            assert (await shown(cloud, alice, image["id"]))["status"] == "queued"
+        assert files(cloud) == []
 
 
 @pytest.fixture

@@ -191,8 +191,9 @@ async def test_events_of_others_are_not_shown(cloud: ApiCloud) -> None:
     headers = await cloud.member()
     await cloud.call("POST", "/image/v2/images", headers, json=BASIC)
     assert (await anext(follower.stream)).startswith(b"id: ")  # the cursor moves, nothing is told
-    await cloud.store.write(lambda tx: tx.touch("thing", "mine", beta))
-    assert (await follower.event())[1]["id"] == "mine"
+    mine = await make(cloud, await cloud.member("bob", "beta"))
+    seen = (await follower.event())[1]
+    assert (seen["id"], seen["project_id"]) == (mine["id"], beta)
     await follower.stream.aclose()  # type: ignore[attr-defined]
 
 

@@ -90,6 +90,11 @@ class Image(Record):
     uploader: str = ""
     message: str = ""
 
+    @property
+    def project_id(self) -> str:
+        """The owner, by the name that the feed knows a project by."""
+        return self.owner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMember(Record):
