@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from trilith import errors
 from trilith.commands import quota
 from trilith.commands.addresses import insert_if_free
 from trilith.commands.network_faults import OverQuota
 from trilith.model.node import Quota, QuotaUse
+from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
 #: resources that are counted, by Neutron's names
@@ -25,15 +28,31 @@ RESOURCES = (
 
 def charge(tx: Tx, project_id: str, resource: str, count: int = 1) -> None:
     """Count `count` more. Ports of the cloud itself (no project) are free. Raises OverQuota."""
-    if not project_id or not count:
+    if not project_id or not count or _add(tx, project_id, resource, count):
         return
-    if tx.first(QuotaUse, project_id=project_id, resource=resource) is None:
-        # of two first uses at once only one makes the counter, and neither fails
-        insert_if_free(tx, QuotaUse(id=new_id(), project_id=project_id, resource=resource))
-    try:
-        quota.use(tx, project_id, {resource: count})
-    except errors.QuotaExceeded as err:
-        raise OverQuota(f"Quota exceeded for resources: ['{resource}'].", field=resource) from err
+    # of two first uses at once only one makes the counter, and neither fails
+    fresh = QuotaUse(id=new_id(), project_id=project_id, resource=resource)
+    insert_if_free(tx, fresh)
+    if not _add(tx, project_id, resource, count):
+        raise OverQuota(f"Quota exceeded for resources: ['{resource}'].", field=resource)
+
+
+def _add(tx: Tx, project_id: str, resource: str, count: int) -> bool:
+    """One statement for limit and use: every creation passes here. False where it does not fit, or nothing is
+    counted yet."""
+    q, used = REGISTRY[Quota].table.c, REGISTRY[QuotaUse].table
+
+    def set_for(project: str) -> sa.ScalarSelect[int]:
+        return sa.select(q.limit).where(q.project_id == project, q.resource == resource).scalar_subquery()
+
+    limit = sa.func.coalesce(set_for(project_id), set_for(quota.CLASS), quota.DEFAULTS[resource])
+    fits = sa.or_(limit < 0, used.c.used + count <= limit)
+    change = (
+        sa.update(used)
+        .where(used.c.project_id == project_id, used.c.resource == resource, fits)
+        .values(used=used.c.used + count)
+    )
+    return bool(tx.conn.execute(change).rowcount == 1)
 
 
 def refund(tx: Tx, project_id: str, resource: str, count: int = 1) -> None:

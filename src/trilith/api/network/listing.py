@@ -335,9 +335,7 @@ async def create_all(
     who = viewer(call)
 
     def body(tx: Tx) -> Sequence[Any]:
-        made = [make(tx, w) for w in wanted]
-        fresh = {r.id: r for r in tx.select(noun.cls, id=[m.id for m in made])}
-        return noun.show(tx, [fresh[m.id] for m in made], who)
+        return noun.show(tx, [make(tx, w) for w in wanted], who)
 
     shown = await call.write(body, f"{noun.singular}.create")
     if isinstance(several, list):
