@@ -74,8 +74,8 @@ def test_images_and_providers(connection: Connection, tmp_path: Path) -> None:
     assert (tagged.name, tagged.min_disk, tagged.hw_disk_bus) == ("two", 4, "scsi")
     connection.image.download_image(tagged, output=str(tmp_path / "out"))
     assert (tmp_path / "out").read_bytes() == data
-    for _ in range(3):
-        connection.image.create_image("empty", disk_format="raw", container_format="bare")
+    for number in range(3):
+        connection.image.create_image(f"empty{number}", disk_format="raw", container_format="bare")
     pages = [i.id for i in connection.image.images(limit=2)]
     assert len(pages) == len(set(pages)) >= 4
     connection.image.deactivate_image(tagged)
