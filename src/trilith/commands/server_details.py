@@ -152,6 +152,19 @@ def _group(reader: Reader, project_id: str, named: str) -> SecurityGroup:
     return found[0]
 
 
+def check_groups(reader: Reader, project_id: str, named: Sequence[str]) -> None:
+    """Raises Invalid for a group that the project does not have by that id or name; `default` is always there."""
+    wanted = [n for n in named if n != "default"]
+    if not wanted:
+        return
+    by_id = reader.select(SecurityGroup, project_id=project_id, id=wanted)
+    by_name = reader.select(SecurityGroup, project_id=project_id, name=wanted)
+    known = {g.id for g in by_id} | {g.name for g in by_name}
+    for name in wanted:
+        if name not in known:
+            raise errors.Invalid(f"Security group {name} not found for project {project_id}.", field="security_groups")
+
+
 def add_group(tx: Tx, server: Server, named: str) -> None:
     """To all ports of the server. Raises Missing, Invalid for a server without ports, Conflict when it has it."""
     if named == "default":

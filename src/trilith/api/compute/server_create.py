@@ -154,6 +154,7 @@ async def create(call: Call) -> Answer:
 
     def body_of(tx: Tx) -> list[Server]:
         server_details.check_metadata(tx, call.actor.project_id, request.metadata)
+        server_details.check_groups(tx, call.actor.project_id, request.security_groups)
         made = servers.create(tx, call.actor, request)
         wanted = request.networks or ()
         return [server_details.keep_creation(tx, s, hints=hints, password=password, networks=wanted) for s in made]
