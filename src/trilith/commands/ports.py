@@ -19,12 +19,10 @@ from trilith.commands.network_faults import (
     ServicePortInUse,
 )
 from trilith.commands.network_generation import bump
-from trilith.commands.network_search import visible
 from trilith.commands.port_addresses import assign, subnets_of
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router
-from trilith.model.record import Actor
 from trilith.store.mapping import REGISTRY
-from trilith.store.tx import Reader, Tx, new_id
+from trilith.store.tx import Tx, new_id
 
 ROUTER_INTERFACE = "network:router_interface"
 ROUTER_GATEWAY = "network:router_gateway"
@@ -43,7 +41,6 @@ def create_port(
     *,
     project_id: str,
     network_id: str,
-    actor: Actor | None = None,
     fixed_ip: str = "",
     security_groups: Sequence[str] | None = None,
     device_id: str = "",
@@ -70,12 +67,11 @@ def create_port(
 
     fixed_ips: parts left "" are chosen; () is none, None is automatic; fixed_ip is one address in short.
     security_groups: ids; None is the project's `default`. lowest: the first free address instead of a random one.
-    actor: who must see the network, where that has not been checked yet.
     Raises NetworkNotFound, SecurityGroupNotFound, MacAddressInUse, IpAddressAlreadyAllocated,
     IpAddressGenerationFailure, InvalidIpForSubnet, InvalidIpForNetwork, OverQuota.
     """
     network = network or tx.find(Network, network_id)
-    if network is None or (actor is not None and not may_see(tx, actor, network)):
+    if network is None:
         raise NetworkNotFound(f"Network {network_id} could not be found.", field="network_id")
     if not is_service(device_owner):
         network_quota.charge(tx, project_id, "port")
@@ -276,13 +272,6 @@ def delete_port(tx: Tx, port: Port, *, service: bool = False) -> None:
         network_quota.refund(tx, port.project_id, "port")
     if port.dns_name and port.fixed_ips:
         bump(tx, Network, [port.network_id])
-
-
-def may_see(reader: Reader, actor: Actor, network: Network) -> bool:
-    if actor.is_admin or network.project_id == actor.project_id or network.shared or network.external:
-        return True
-    t = REGISTRY[Network].table.c
-    return bool(reader.select(Network, t.id == network.id, visible(Network, actor)))
 
 
 def get_port(tx: Tx, port_id: str) -> Port:

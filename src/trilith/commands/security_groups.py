@@ -267,7 +267,7 @@ def _protocol(protocol: str, ethertype: str) -> str:
     protocol = protocol.lower()
     if protocol in ("any", ""):
         return ""
-    if protocol not in PROTOCOLS and not (protocol.isdecimal() and int(protocol) <= 255):
+    if protocol not in PROTOCOLS and not (protocol.isdecimal() and len(protocol) < 4 and int(protocol) <= 255):
         known = ", ".join(sorted(PROTOCOLS))
         raise SecurityGroupRuleInvalidProtocol(
             f"Security group rule protocol {protocol} not supported. Only protocol values [None, {known}] and integer "

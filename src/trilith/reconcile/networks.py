@@ -44,6 +44,8 @@ log = structlog.get_logger("reconcile")
 
 #: seconds between attempts while the backend is away: doubled up to the last
 _BACKOFF = (0.25, 30.0)
+#: seconds that a change waits for others to come with it; who cannot wait calls ensure_ports
+_LINGER = 0.02
 #: nouns in one backend transaction at most
 _BATCH = 1000
 Key = tuple[str, str]
@@ -253,6 +255,8 @@ class NetworkReconciler:
                     await self._pass()
                 else:
                     await store.wait(cursor, timeout=max(0.05, full_at - loop.time()))
+                    # no polling: a burst of changes becomes one batch, and one write back, instead of many
+                    await asyncio.sleep(_LINGER)
                 pause = 0.0
             except errors.Missing:
                 stale = True  # the feed no longer reaches back to the cursor

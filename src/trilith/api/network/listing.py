@@ -81,7 +81,7 @@ def text(cls: type[Record], column: str) -> Filter:
 def number(cls: type[Record], column: str) -> Filter:
     c = REGISTRY[cls].table.c[column]
     # what is no number matches nothing, as in Neutron
-    return lambda _r, values: c.in_([int(v) for v in values if v.lstrip("-").isdecimal()])
+    return lambda _r, values: c.in_([int(v) for v in values if len(v) < 19 and v.removeprefix("-").isdecimal()])
 
 
 def flag(cls: type[Record], column: str) -> Filter:
@@ -140,7 +140,7 @@ def standard_filters(cls: type[Record]) -> dict[str, Filter]:
 def _moment(value: str) -> float:
     try:
         return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
-    except ValueError as err:
+    except (ValueError, OverflowError) as err:
         raise errors.Invalid(
             f"Invalid input for operation: The input changed_since must be in the format YYYY-MM-DDTHH:MM:SSZ: {value}."
         ) from err
@@ -249,7 +249,7 @@ def _limit(call: Call) -> int:
     asked = call.one("limit")
     if asked in ("", "infinite"):
         return 0
-    if not asked.isdecimal():
+    if not asked.isdecimal() or len(asked) > 18:
         raise errors.Invalid(f"Limit must be an integer 0 or greater and not '{asked}'", field="limit")
     return min(int(asked), MOST)
 
@@ -309,7 +309,7 @@ def expected_revision(call: Call) -> int | None:
     if not given:
         return None
     name, _, value = given.strip('" ').partition("=")
-    if name != "revision_number" or not value.isdecimal():
+    if name != "revision_number" or not value.isdecimal() or len(value) > 18:
         raise errors.Invalid(f"If-Match: {given!r} is not revision_number=N.", field="If-Match")
     return int(value)
 
@@ -389,7 +389,7 @@ def restrict(call: Call, rules: Mapping[str, object], **target: Any) -> None:
 
 def integer(value: int | str, field: str, least: int, most: int) -> int:
     """Clients write some numbers as text, and Neutron takes both. Raises Invalid for what is none in its bounds."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and len(value) < 19 and value.removeprefix("-").isdecimal():
         value = int(value)
     if not isinstance(value, int) or not least <= value <= most:
         raise errors.Invalid(

@@ -226,10 +226,7 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
 
 
 def _number(value: int | str | UnsetType | None) -> int:
-    text = str(value or 0)
-    if not text.isdecimal():
-        raise InvalidInput(f"Invalid input for segmentation_id: {text!r}.", field="provider:segmentation_id")
-    return int(text)
+    return 0 if value is UNSET or value is None else listing.integer(value, "provider:segmentation_id", 0, 2**24 - 1)
 
 
 async def update(call: Call) -> Answer:

@@ -43,7 +43,7 @@ class PoolCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     min_prefixlen: Length | None = None
     max_prefixlen: Length | None = None
     default_prefixlen: Length | None = None
-    default_quota: Annotated[int, Meta(ge=0)] | None = None
+    default_quota: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     address_scope_id: str | None = None
     description: Name = ""
     shared: bool | UnsetType = UNSET
@@ -58,7 +58,7 @@ class PoolUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     min_prefixlen: Length | UnsetType = UNSET
     max_prefixlen: Length | UnsetType = UNSET
     default_prefixlen: Length | UnsetType = UNSET
-    default_quota: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
+    default_quota: Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType | None = UNSET
     address_scope_id: str | UnsetType | None = UNSET
     is_default: bool | UnsetType = UNSET
 
