@@ -214,3 +214,67 @@ async def test_a_claimed_address_is_refused_without_spoiling_the_transaction(sto
         return addresses.allocate(tx, subnet, "port-b")
 
     assert (await store.write(body)).startswith("10.0.0.")
+
+
+async def test_what_is_built_of_the_rows_is_what_ovn_takes(store: Store, tmp_path: Any) -> None:
+    """Every spec of a whole topology turns into northbound operations, with nothing there before."""
+    from trilith.config import Settings
+    from trilith.drivers.ovn.northbound import compose
+    from trilith.model.network import AddressPair, DhcpOption, HostRoute
+    from trilith.model.topology import Ensure, NetworkSpec, PortSpec, RouterSpec
+    from trilith.reconcile.topology import KINDS, build
+
+    class Empty:
+        def get(self, table: str, row: Any) -> None:
+            return None
+
+    def body(tx: Tx) -> None:
+        public = networks.ensure_external(tx, cidr="172.24.4.0/24")
+        network, subnet = inside(tx)
+        slaac = subnets.create_subnet(
+            tx, network, project_id=P, cidr="2001:db8::/64", ipv6_address_mode="slaac", ipv6_ra_mode="slaac"
+        )
+        router = routers.create_router(tx, project_id=P, gateway=routers.Gateway(network_id=public.id))
+        routers.add_interface(tx, router, subnet_id=subnet.id)
+        routers.add_interface(tx, router, subnet_id=slaac.id)
+        routers.set_routes(
+            tx, tx.get(Router, router.id), [HostRoute(destination="192.168.0.0/24", nexthop="10.0.0.200")]
+        )
+        port = ports.create_port(
+            tx,
+            project_id=P,
+            network_id=network.id,
+            dns_name="web",
+            allowed_address_pairs=[AddressPair(ip_address="10.0.0.99")],
+            dhcp_options=[DhcpOption(opt_name="bootfile-name", opt_value="x")],
+        )
+        floating_ips.create(tx, project_id=P, network_id=public.id, port=port)
+        group = tx.get(SecurityGroup, port.security_groups[0])
+        security_groups.create_rule(
+            tx, group, project_id=P, direction="ingress", protocol="tcp", port_min=22, port_max=22,
+            remote_ip_prefix="192.168.1.7/24",
+        )  # fmt: skip
+
+    await store.write(body)
+
+    def read(reader: Reader) -> list[Any]:
+        settings = Settings(state=tmp_path)
+        return [
+            n for kind, cls in KINDS.items() for n in build(reader, settings, kind, [r.id for r in reader.select(cls)])
+        ]
+
+    nouns = await store.read(read)
+    assert compose(Empty(), [Ensure(noun=n) for n in nouns], cloud="c", gateway_chassis=["node-1"])
+    router = next(n for n in nouns if isinstance(n, RouterSpec))
+    assert router.gateway is not None
+    assert router.gateway.next_hops == ("172.24.4.1",)
+    assert router.gateway.snat_cidrs == ("10.0.0.0/24",)
+    # one port a version: IPv6 prefixes of a network share theirs, an IPv4 one is its own
+    assert sorted(c for i in router.interfaces for c in i.cidrs) == ["10.0.0.1/24", "2001:db8::1/64"]
+    (nat,) = router.nats
+    (port,) = [n for n in nouns if isinstance(n, PortSpec)]
+    assert (nat.port_id, bool(nat.mac)) == (port.id, True)
+    assert nat.mac != port.mac
+    network = next(n for n in nouns if isinstance(n, NetworkSpec) and not n.external)
+    assert {name for name, _ in network.names} == {"web", "web.openstacklocal"}
+    assert network.subnets[0].dns == ("172.24.4.1",)
