@@ -252,7 +252,7 @@ def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork,
             pillar: SimulatedCompute(settings.state, node=node, cloud_id=cloud_id, pillar=pillar)
             for pillar in (Pillar.LXC, Pillar.KVM)
         },
-        switch=SimulatedSwitch(fabric, node),
+        switch=SimulatedSwitch(fabric, node, settings.state),
         storage=SimulatedStorage(settings.state, node=node),
         config_drives=None,
         metadata=None,

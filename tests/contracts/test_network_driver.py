@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,10 @@ class Site:
 
 
 @pytest.fixture(params=["simulated", pytest.param("ovn", marks=[pytest.mark.root, pytest.mark.ovn])])
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     if request.param == "simulated":
         fabric = SimulatedNetwork()
-        switch = SimulatedSwitch(fabric, "n1")
+        switch = SimulatedSwitch(fabric, "n1", tmp_path)
 
         async def plug(ifname: str, port: PortSpec) -> None:
             await switch.plug(ifname=ifname, port_id=port.id, mac=port.mac)

@@ -13,13 +13,19 @@ from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_plan import KERNEL, KERNEL_FORMAT
 from trilith.jobs.server_steps import call, fail_softly, finish_action, owned, require_node, server
 from trilith.model import server as model
-from trilith.model.image import Image
+from trilith.model.image import Image, ImageState
 from trilith.model.job import Job, JobError
 from trilith.store.tx import Tx
 
 
 def _path(context: Context[arguments.Snapshot]) -> Path:
     return context.services.blobs / "incoming" / f"snapshot-{context.args.image_id}"
+
+
+async def _written(context: Context[arguments.Snapshot]) -> bool:
+    """An image that has its blob already is not written again: a second one would differ by a second of the guest."""
+    image = await context.store.read(lambda r: r.find(Image, context.args.image_id))
+    return image is not None and image.state is ImageState.ACTIVE
 
 
 async def _write(context: Context[arguments.Snapshot]) -> None:
@@ -71,7 +77,17 @@ def _fail(tx: Tx, job: Job, args: arguments.Snapshot, error: JobError) -> None:
 SNAPSHOT = Kind(
     name="server.snapshot",
     args=arguments.Snapshot,
-    steps=(Step("write", _write, undo=_unwrite, timeout=1900, on_node=True, event="compute_snapshot_instance"),),
+    steps=(
+        Step(
+            "write",
+            _write,
+            undo=_unwrite,
+            check=_written,
+            timeout=1900,
+            on_node=True,
+            event="compute_snapshot_instance",
+        ),
+    ),
     finish=_finish,
     fail=_fail,
     deadline=3600,

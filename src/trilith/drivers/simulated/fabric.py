@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
 
 from trilith import errors
 from trilith.model.topology import (
@@ -122,22 +125,30 @@ class SimulatedNetwork:
 
 
 class SimulatedSwitch:
-    """A LocalSwitch of one simulated node."""
+    """A LocalSwitch of one simulated node. Its ports are in a file, as a real switch's are in its database."""
 
-    def __init__(self, fabric: SimulatedNetwork, node: str) -> None:
+    def __init__(self, fabric: SimulatedNetwork, node: str, state: Path) -> None:
         self._fabric = fabric
         self._node = node
+        self._file = state / "simulated" / node / "switch.json"
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         self._ifnames: dict[str, str] = {}
+        if self._file.exists():
+            self._ifnames = msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
         fabric.nodes.append(node)
+        for port_id in self._ifnames.values():
+            fabric.plug(node, port_id)
 
     async def plug(self, *, ifname: str, port_id: str, mac: str) -> None:
         self._fabric.fault("plug")
         self._ifnames[ifname] = port_id
+        self._keep()
         self._fabric.plug(self._node, port_id)
 
     async def unplug(self, ifname: str) -> None:
         port = self._ifnames.pop(ifname, None)
         if port is not None:
+            self._keep()
             self._fabric.unplug(port)
 
     async def plugged(self) -> dict[str, str]:
@@ -145,3 +156,8 @@ class SimulatedSwitch:
 
     async def close(self) -> None:
         return
+
+    def _keep(self) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(self._ifnames))
+        fresh.replace(self._file)

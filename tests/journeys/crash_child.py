@@ -1,0 +1,129 @@
+"""A cloud of one simulated node in a process of its own, for tests that kill it.
+
+argv: STATE ACTION CRASH_AT. ACTION is what is asked for; CRASH_AT "" runs to the end. What is true then is printed as
+one line of JSON: the server, its jobs, and what is left on the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from trilith.app import Cloud, cloud
+from trilith.commands import server_changes, servers
+from trilith.commands.servers import NetworkRequest, ServerRequest
+from trilith.config import Settings
+from trilith.model.identity import Project, User
+from trilith.model.image import BlobReference, Image
+from trilith.model.job import FINAL, Job
+from trilith.model.network import IpAddress, Network, Port
+from trilith.model.node import Allocation, Inventory, QuotaUse
+from trilith.model.record import Actor
+from trilith.model.server import Flavor, IdRange, Server
+from trilith.store.tx import Reader, Tx
+
+NAME = "victim"
+
+
+async def settled(running: Cloud) -> None:
+    """Until no job is open, whatever its end."""
+    async with asyncio.timeout(60):
+        while True:
+            cursor = await running.store.head()
+            jobs = await running.store.read(lambda r: r.select(Job))
+            if all(j.state in FINAL for j in jobs):
+                return
+            await running.store.wait(cursor, timeout=2)
+
+
+async def act(running: Cloud, action: str) -> None:
+    def who(reader: Reader) -> Actor:
+        user, project = reader.first(User, name="admin"), reader.first(Project, name="admin")
+        assert user is not None
+        assert project is not None
+        return Actor(user_id=user.id, project_id=project.id, roles=("admin",), is_admin=True)
+
+    actor = await running.store.read(who)
+
+    def body(tx: Tx) -> Any:
+        server = tx.first(Server, name=NAME)
+        flavor, micro = tx.first(Flavor, name="m1.nano"), tx.first(Flavor, name="m1.micro")
+        image, other = tx.first(Image, name="tiny"), tx.first(Image, name="tiny-alt")
+        network = tx.first(Network, external=True)
+        assert None not in (flavor, micro, image, other, network)
+        if action == "create":
+            request = ServerRequest(
+                name=NAME,
+                flavor_id=flavor.id,
+                image_id=image.id,
+                networks=(NetworkRequest(network_id=network.id),),
+                user_data=b"secret user data",
+            )
+            return servers.create(tx, actor, request)
+        assert server is not None
+        if action == "delete":
+            return servers.delete(tx, server)
+        if action == "resize":
+            return server_changes.resize(tx, actor, server, micro.id)
+        if action == "confirm":
+            return server_changes.confirm_resize(tx, server)
+        if action == "revert":
+            return server_changes.revert_resize(tx, server)
+        if action == "rebuild":
+            return server_changes.rebuild(tx, actor, server, other.id)
+        if action == "snapshot":
+            return server_changes.snapshot(tx, actor, server, "copy", {})
+        return servers.power(tx, server, action)
+
+    if action != "nothing":
+        await running.store.write(body, actor=actor, action=f"test.{action}")
+
+
+def truth(reader: Reader) -> dict[str, Any]:
+    server = reader.first(Server, name=NAME)
+    images = reader.select(Image)
+    return {
+        "server": None
+        if server is None
+        else {
+            "state": server.state,
+            "task": server.task,
+            "job": server.job_id,
+            "flavor": server.flavor.name,
+            "image": next((i.name for i in images if i.id == server.image_id), ""),
+            "fault": server.fault.message if server.fault else "",
+            "node": server.node,
+        },
+        "jobs": {j.kind: j.state for j in reader.select(Job)},
+        "ports": reader.count(Port, device_owner="compute:nova"),
+        "addresses": reader.count(IpAddress),
+        "allocations": sorted((a.resource_class, a.used) for a in reader.select(Allocation)),
+        "used": {i.resource_class: i.used for i in reader.select(Inventory)},
+        "quota": {q.resource: q.used for q in reader.select(QuotaUse) if q.resource in ("instances", "cores", "ram")},
+        "id_ranges": reader.count(IdRange),
+        "images": {i.name: i.state for i in images},
+        "server_blobs": reader.count(BlobReference, holder_kind="server"),
+    }
+
+
+async def main(state: str, action: str, crash_at: str) -> None:
+    settings = Settings(state=Path(state), simulated=1, crash_at=crash_at)
+    async with cloud(settings, admin_password="a password of the test") as running:
+        await act(running, action)
+        await settled(running)
+        found = await running.store.read(truth)
+        guests = running.agents[0].guests
+        found["guests"] = {f.server_id: f.power for f in await guests.facts()}
+        found["disks"] = await guests.storage.disks()
+        found["kept"] = await asyncio.to_thread(lambda: [p.name for p in Path(state).rglob("*.kept")])
+        found["plugged"] = len(await guests.switch.plugged())
+        incoming = Path(state) / "images" / "incoming"
+        found["incoming"] = await asyncio.to_thread(lambda: [p.name for p in incoming.glob("*")])
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:4]))
