@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from trilith import errors
-from trilith.cli import down, up
+from trilith.cli import doctor, down, flavor, image, inside, jobs, launch, network, servers, top, up, version
 
 app = typer.Typer(
     name="trilith",
@@ -20,11 +21,35 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """One cloud over three pillars: KVM, Xen and LXC, with the OpenStack API."""
+    """One cloud over three pillars: KVM, Xen and LXC, with the OpenStack API.
+
+    Examples:
+
+      trilith up                              # a whole cloud on this machine
+
+      trilith image build tiny && trilith launch tiny first && trilith shell first
+
+      openstack --os-cloud trilith server list
+    """
 
 
-app.command("up")(up.up)
-app.command("down")(down.down)
+_HERE, _SERVERS, _MORE = "This machine", "Servers", "What they are made of"
+app.command("up", rich_help_panel=_HERE)(up.up)
+app.command("down", rich_help_panel=_HERE)(down.down)
+app.command("doctor", rich_help_panel=_HERE)(doctor.doctor)
+app.command("launch", rich_help_panel=_SERVERS)(launch.launch)
+app.command("list", rich_help_panel=_SERVERS)(servers.list_servers)
+app.command("show", rich_help_panel=_SERVERS)(servers.show)
+app.command("shell", rich_help_panel=_SERVERS)(inside.shell)
+app.command("exec", rich_help_panel=_SERVERS)(inside.execute)
+app.command("console", rich_help_panel=_SERVERS)(inside.console)
+app.command("delete", rich_help_panel=_SERVERS)(servers.delete)
+app.command("top", rich_help_panel=_SERVERS)(top.top)
+app.add_typer(image.app, name="image", rich_help_panel=_MORE)
+app.add_typer(flavor.app, name="flavor", rich_help_panel=_MORE)
+app.add_typer(network.app, name="network", rich_help_panel=_MORE)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=_MORE)
+app.command("version", rich_help_panel=_MORE)(version.version)
 
 
 def main() -> None:
@@ -36,6 +61,10 @@ def main() -> None:
         if err.hint:
             sys.stderr.write(f"  {err.hint}\n")
         raise SystemExit(1) from None
+    except BrokenPipeError:
+        # who read along has gone (| head): nothing is left to say, also not by the interpreter at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 if __name__ == "__main__":
