@@ -84,9 +84,9 @@ async def until_stopped(*also: asyncio.Event) -> str:
         loop.add_signal_handler(sig, stop, sig.name)
     # a closed terminal does not end the cloud
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    waits = [asyncio.create_task(event.wait()) for event in also]
+    waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(event.wait()) for event in also}
     try:
-        await asyncio.wait([stopped, *waits], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopped, *waits}, return_when=asyncio.FIRST_COMPLETED)
         return stopped.result() if stopped.done() else "problem"
     finally:
         for wait in waits:

@@ -7,9 +7,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trilith.commands import blobs, images, networks
+from trilith.commands import images, networks
 from trilith.model.identity import Project
-from trilith.model.image import Image
+from trilith.model.image import BlobFacts, Image
 from trilith.store.tx import Tx
 
 #: names of the images that a simulated cloud has from the start
@@ -22,7 +22,7 @@ class Seed:
     """One blob that lies in the cloud's store already."""
 
     name: str
-    facts: blobs.BlobFacts
+    facts: BlobFacts
 
 
 def is_seeded(value: str | None) -> bool:

@@ -12,12 +12,14 @@ from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
 from trilith.model import server as model
+from trilith.model.guest import PowerState
 from trilith.model.image import Image, ImageState
 from trilith.model.job import FINAL, Job
 from trilith.model.node import Node
-from trilith.model.record import Actor
+from trilith.model.record import CLOUD, Actor
 from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx, new_id
 
 __all__ = ["NetworkRequest", "ServerRequest"]
@@ -268,7 +270,27 @@ def is_stopped(server: Server) -> bool:
     return server.state in (ServerState.STOPPED, ServerState.SUSPENDED)
 
 
+#: restores of one server within _RESTORE_WINDOW seconds before it is left in ERROR: a guest that dies at once must
+#: not be started for ever
+_RESTORES = 3
+_RESTORE_WINDOW = 600.0
+
+
 def restore(tx: Tx, server: Server) -> Server:
     """A hard reboot in the cloud's own name: the guest was lost, its desired state is running."""
+    table = REGISTRY[InstanceAction].table
+    recent = tx.select(
+        InstanceAction,
+        table.c.created_at > tx.now - _RESTORE_WINDOW,
+        server_id=server.id,
+        user_id=CLOUD.user_id,
+        action="reboot",
+    )
+    if len(recent) >= _RESTORES:
+        message = f"The guest ended by itself {len(recent) + 1} times within {_RESTORE_WINDOW / 60:.0f} minutes."
+        fault = model.Fault(
+            code=500, message=message, created=tx.now, details="Look at its console log, then start it."
+        )
+        return tx.change(server, **model.end(server, "failed"), fault=fault, power=PowerState.CRASHED)
     job = submit_job(tx, server, "server.reboot_hard", args.Power(timeout=0), action="reboot")
     return tx.change(server, **model.begin(server, "rebooting_hard"), job_id=job.id)

@@ -123,7 +123,13 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
         zone=found.zone_requested,
         node=node,
         affinity=group.policy if group else "",
+        machine_memory_mib=_number(found.image_properties.get("trilith_machine_min_ram", "")),
     )
+
+
+def _number(text: str) -> int:
+    """What an image property says; nothing for what is no number, as anybody may write it."""
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def candidates(reader: Reader, found: Server) -> list[Candidate]:

@@ -51,6 +51,7 @@ class Demand:
     node: str = ""
     not_nodes: frozenset[str] = frozenset()
     affinity: str = ""  # "", affinity, anti-affinity, soft-affinity, soft-anti-affinity
+    machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +156,14 @@ def _refusal(demand: Demand, c: Candidate) -> tuple[str, Pillar | None]:
     pillars = (demand.chosen,) if demand.chosen else demand.pillars
     if demand.chosen and demand.chosen not in demand.pillars:
         return f"the image has no form for {demand.chosen}", None
+    small = ""
     for pillar in pillars:
-        if pillar in c.pillars:
+        if pillar is not Pillar.LXC and demand.memory_mib < demand.machine_memory_mib:
+            small = f"{pillar}: the image needs {demand.machine_memory_mib} MiB as a machine, had {demand.memory_mib}"
+        elif pillar in c.pillars:
             return "", pillar
+    if small:
+        return small, None
     return f"pillar: needed {' or '.join(p for p in pillars)}, has {', '.join(c.pillars) or 'none'}", None
 
 

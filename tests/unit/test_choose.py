@@ -1,0 +1,79 @@
+"""Where a server goes: each hard rule refuses in words, and the weights pick among what fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from trilith import errors
+from trilith.model.guest import Pillar
+from trilith.placement.choose import Candidate, Demand, choose, forms_allow, wanted_pillar
+
+NODE = Candidate(
+    name="n1",
+    pillars=(Pillar.LXC, Pillar.KVM),
+    traits=frozenset({"HW_CPU_X86_AVX"}),
+    free={"VCPU": 8, "MEMORY_MB": 4096, "DISK_GB": 100},
+    total={"VCPU": 16, "MEMORY_MB": 8192, "DISK_GB": 200},
+)
+DEMAND = Demand(vcpus=1, memory_mib=512, disk_gib=1, pillars=(Pillar.LXC, Pillar.KVM))
+
+
+def refusal(demand: Demand, node: Candidate) -> str:
+    with pytest.raises(errors.NoValidHost) as caught:
+        choose(demand, [node])
+    return caught.value.reasons[node.name]
+
+
+@pytest.mark.parametrize(
+    ("demand", "node", "words"),
+    [
+        (DEMAND, {"enabled": False}, "disabled"),
+        (DEMAND, {"alive": False}, "not connected"),
+        ({"zone": "z2"}, {}, "needed z2, is in nova"),
+        ({"node": "n9"}, {}, "names the node n9"),
+        ({"traits": frozenset({"T"})}, {}, "needed T"),
+        ({"forbidden": frozenset({"HW_CPU_X86_AVX"})}, {}, "forbidden HW_CPU_X86_AVX"),
+        ({"memory_mib": 5000}, {}, "MEMORY_MB: needed 5000, had 4096"),
+        ({"vcpus": 9}, {}, "VCPU: needed 9, had 8"),
+        ({"disk_gib": 101}, {}, "DISK_GB: needed 101, had 100"),
+        ({"chosen": Pillar.XEN}, {}, "no form for xen"),
+        ({"pillars": (Pillar.XEN,)}, {}, "needed xen, has lxc, kvm"),
+        ({"affinity": "anti-affinity"}, {"servers_of_group": 1}, "anti-affinity"),
+        ({"chosen": Pillar.KVM, "machine_memory_mib": 600}, {}, "needs 600 MiB as a machine, had 512"),
+    ],
+)
+def test_each_rule_says_needed_and_had(demand: dict[str, object], node: dict[str, object], words: str) -> None:
+    asked = demand if isinstance(demand, Demand) else replace(DEMAND, **demand)  # type: ignore[arg-type]
+    assert words in refusal(asked, replace(NODE, **node))  # type: ignore[arg-type]
+
+
+def test_the_emptier_node_is_taken_and_the_other_told_why() -> None:
+    full = replace(NODE, name="n2", free=NODE.free | {"MEMORY_MB": 600})
+    decision = choose(DEMAND, [full, NODE])
+    assert (decision.node, decision.pillar) == ("n1", Pillar.LXC)
+    assert "weighs" in decision.passed_over["n2"]
+
+
+def test_a_machine_that_is_too_small_becomes_a_container() -> None:
+    assert choose(replace(DEMAND, machine_memory_mib=600), [NODE]).pillar is Pillar.LXC
+
+
+def test_no_node_at_all_is_said_so() -> None:
+    with pytest.raises(errors.NoValidHost, match="has no nodes"):
+        choose(DEMAND, [])
+
+
+def test_what_an_image_can_run_on() -> None:
+    assert forms_allow("root-tar", {})[0] is Pillar.LXC
+    assert Pillar.LXC not in forms_allow("qcow2", {})
+    assert forms_allow("raw", {"trilith_boot": "bare"}) == (Pillar.KVM,)
+    assert forms_allow("aki", {}) == ()
+
+
+def test_the_flavor_outweighs_the_image() -> None:
+    assert wanted_pillar({"img_hv_type": "lxc"}, {"trilith:pillar": "kvm"}) is Pillar.KVM
+    assert wanted_pillar({}, {}) is None
+    with pytest.raises(errors.Invalid, match="vmware"):
+        wanted_pillar({"img_hv_type": "vmware"}, {})
