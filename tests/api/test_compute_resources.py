@@ -12,6 +12,10 @@ from tests.api.conftest import ApiCloud
 from trilith import errors
 from trilith.api.compute.extra_specs import check_extra_spec
 from trilith.api.compute.microversions import STEPS
+from trilith.api.compute.routes import SERVICE
+from trilith.api.compute.server_actions import ACTIONS
+from trilith.api.compute.server_refused import REFUSED
+from trilith.api.http.route import ANY, PUBLIC
 from trilith.commands import keypairs
 
 
@@ -232,3 +236,22 @@ async def test_proxies_end_at_2_36(cloud: ApiCloud) -> None:
     for path in ("/os-security-groups", "/os-floating-ips", "/images", "/os-tenant-networks"):
         assert (await alice.ask("GET", path, "2.35")).status_code == 200
         error(await alice.ask("GET", path, "2.36"), 404)
+
+
+async def test_every_server_route_asks_for_a_rule_that_is_there(cloud: ApiCloud) -> None:
+    """A rule that no table names is a bug at the first request: no route and no action may hold one."""
+    root = await admin(cloud)
+    made = await root.boot()
+    for route in SERVICE.routes:
+        path = route.path.removeprefix("/v2.1").replace("{id}", made["id"])
+        for part in ("request_id", "port_id", "volume_id", "migration_id", "key", "tag", "network", "alias", "host"):
+            path = path.replace(f"{{{part}}}", "x")
+        if route.path.startswith("/v2.1/servers/{id}/") and route.method in ("GET", "DELETE"):
+            for version in ("2.1", "2.104"):
+                assert (await root.ask(route.method, path, version)).status_code in (200, 202, 204, 404), path
+    for action in (*ACTIONS, *REFUSED):
+        answer = await root.act("4f1b5a3e-0000-4000-8000-000000000000", action, {})
+        assert answer.status_code in (400, 404), (action, answer.text)
+    declared = {policy.name for policy in SERVICE.policies}
+    assert {r.policy for r in SERVICE.routes} - {ANY, PUBLIC} <= declared
+    assert {f"os_compute_api:{refusal.rule}" for refusal in REFUSED.values()} <= declared

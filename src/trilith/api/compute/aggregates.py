@@ -89,7 +89,7 @@ def _view(call: Call, found: Aggregate, *, new: bool = False) -> AggregateView:
 
 def _number(call: Call) -> int:
     text = call.params["id"]
-    if not text.isdigit() or len(text) > 10:
+    if not text.isdecimal() or len(text) > 10:
         raise errors.Invalid(f"id must be an integer: {text}", field="id")
     return int(text)
 

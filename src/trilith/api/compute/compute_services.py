@@ -172,7 +172,7 @@ def _by_id(reader: Reader, call: Call, here: str) -> Compute:
             raise errors.Invalid(f"Invalid uuid {asked}", field="id") from err
         found = [s for s in _all(reader, here) if s.uuid == wanted]
     else:
-        if not asked.isdigit():
+        if not asked.isdecimal():
             raise errors.Invalid(f"id must be an integer: {asked}", field="id")
         found = [s for s in _all(reader, here) if s.number == int(asked)]
     if not found:

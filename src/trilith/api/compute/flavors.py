@@ -171,7 +171,7 @@ async def _page(call: Call) -> tuple[list[Flavor], bool]:
     clauses: list[sa.ColumnElement[bool]] = []
     for name, column in (("minRam", table.c.ram), ("minDisk", table.c.disk)):
         if text := call.one(name):
-            if not text.lstrip("-").isdigit():
+            if not text.removeprefix("-").isdecimal() or len(text) > 11:
                 raise errors.Invalid(f"Invalid {name} filter [{text}]", field=name)
             clauses.append(column >= int(text))
     if call.one("name") and has(call.version, "strict_queries"):

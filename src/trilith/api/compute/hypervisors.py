@@ -132,7 +132,7 @@ def _amounts(made: HypervisorView, usage: Usage) -> None:
 
 def _address(call: Call) -> str:
     host = call.host.settings.listen.rpartition(":")[0].strip("[]")
-    return host if host.replace(".", "").isdigit() or ":" in host else "127.0.0.1"
+    return host if host.replace(".", "").isdecimal() or ":" in host else "127.0.0.1"
 
 
 def _uptime() -> str:
@@ -188,7 +188,7 @@ async def _list(call: Call, *, detail: bool) -> HypervisorList:
 
 
 def _marker(reader: Reader, marker: str, *, uuids: bool) -> Node:
-    found = reader.find(Node, marker) if uuids else reader.first(Node, seq=int(marker) if marker.isdigit() else -1)
+    found = reader.find(Node, marker) if uuids else reader.first(Node, seq=int(marker) if marker.isdecimal() else -1)
     if found is None:
         raise paging.no_marker(marker)
     return found
@@ -205,7 +205,7 @@ def _one(reader: Reader, call: Call) -> Node:
             raise errors.Invalid(f"Invalid uuid {asked}", field="id") from err
         node = reader.find(Node, wanted)
     else:
-        node = reader.first(Node, seq=int(asked)) if asked.isdigit() and len(asked) < 11 else None
+        node = reader.first(Node, seq=int(asked)) if asked.isdecimal() and len(asked) < 11 else None
     if node is None:
         raise missing
     return node

@@ -56,7 +56,11 @@ class KeyView(KeyBrief, kw_only=True):
 
 
 class KeyOne(msgspec.Struct):
-    keypair: KeyMade | KeyView
+    keypair: KeyView
+
+
+class KeyMadeOne(msgspec.Struct):
+    keypair: KeyMade
 
 
 class KeyEntry(msgspec.Struct):
@@ -158,7 +162,7 @@ async def create(call: Call) -> Answer:
         ),
         "keypair.create",
     )
-    body = KeyOne(
+    body = KeyMadeOne(
         KeyMade(
             name=key.name,
             public_key=key.public_key,

@@ -21,7 +21,7 @@ MAX = 1000
 def limit_of(call: Call) -> int:
     """The page's size; Nova caps what is asked for. Raises Invalid for what is no number."""
     for value in call.all("limit"):
-        if not value.isdigit():
+        if not value.isdecimal():
             raise errors.Invalid(f"Invalid input for query parameters limit. Value: {value}.", field="limit")
     text = call.one("limit")
     return min(int(text), MAX) if text else MAX

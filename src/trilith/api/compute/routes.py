@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,18 +35,18 @@ from trilith.api.compute.microversions import MICROVERSIONS, before, since
 from trilith.api.compute.policy import POLICIES
 from trilith.api.compute.wire import VERSION, check_query
 from trilith.api.http.call import Call
+from trilith.api.http.openapi import document_route
 from trilith.api.http.route import ANY, PUBLIC, Handler, Route, Service
 
 _STRICT, _STRICTER = "consistent", "strict_queries"
 
 
 def _checked(handler: Handler, known: frozenset[str], flag: str) -> Handler:
+    @functools.wraps(handler)
     async def checked(call: Call) -> Any:
         check_query(call, known, flag)
         return await handler(call)
 
-    checked.__name__ = getattr(handler, "__name__", "checked")
-    checked.__doc__ = handler.__doc__
     return checked
 
 
@@ -287,10 +288,13 @@ _PROXIES = (
     ),
 )  # fmt: skip
 
+_PREFIX = "/compute"
+_ROUTES = (*_VERSIONS, *_FLAVORS, *_KEYPAIRS, *_SERVERS, *_GROUPS, *_OPERATOR, *_QUOTAS, *_PROXIES)
+
 SERVICE = Service(
     name="compute",
-    prefix="/compute",
-    routes=(*_VERSIONS, *_FLAVORS, *_KEYPAIRS, *_SERVERS, *_GROUPS, *_OPERATOR, *_QUOTAS, *_PROXIES),
+    prefix=_PREFIX,
+    routes=(*_ROUTES, document_route("compute", _PREFIX, _ROUTES, error_body, "Compute API")),
     error_body=error_body,
     policies=POLICIES,
     microversions=MICROVERSIONS,

@@ -39,7 +39,6 @@ from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
 
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[^,/]*$")]
-HostName = Annotated[str, msgspec.Meta(min_length=2, max_length=63, pattern=r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$")]
 Fqdn = Annotated[str, msgspec.Meta(min_length=2, max_length=255)]
 DiskConfig = Literal["AUTO", "MANUAL"]
 UserData = Annotated[str, msgspec.Meta(max_length=65535)]

@@ -338,6 +338,12 @@ def check_pattern(pattern: str, field: str) -> None:
         raise errors.Invalid(
             f"Invalid input for query parameters {field}. Value: {pattern}. {pattern!r} is not a 'regex'", field=field
         ) from err
+    if "(?" in pattern or re.search(r"\\[^\W\ddwsDWS_]", pattern):
+        raise errors.Invalid(
+            f"Invalid input for query parameters {field}: the regular expression uses what not every database has.",
+            hint="No (?…) groups, and of escaped letters only \\d \\w \\s.",
+            field=field,
+        )
     bare = re.sub(r"\\.", "", pattern)
     repeats = len(re.findall(r"[*+]|\{\d*,\d*\}", bare))
     if repeats > _MAX_REPEATS or re.search(r"\)[*+{?]", bare) or re.search(r"\\\d", pattern):

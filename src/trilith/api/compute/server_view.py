@@ -33,13 +33,17 @@ class Ref(msgspec.Struct):
     properties: dict[str, str] | UnsetType = UNSET
 
 
-class EmbeddedFlavor(msgspec.Struct):
-    original_name: str
-    vcpus: int
-    ram: int
-    disk: int
-    ephemeral: int
-    swap: int
+class FlavorShown(msgspec.Struct):
+    """id and links until 2.46, the flavor as it was from 2.47 on."""
+
+    id: str | UnsetType = UNSET
+    links: list[Link] | UnsetType = UNSET
+    original_name: str | UnsetType = UNSET
+    vcpus: int | UnsetType = UNSET
+    ram: int | UnsetType = UNSET
+    disk: int | UnsetType = UNSET
+    ephemeral: int | UnsetType = UNSET
+    swap: int | UnsetType = UNSET
     extra_specs: dict[str, str] | UnsetType = UNSET
 
 
@@ -70,7 +74,7 @@ class ServerView(ServerBrief, kw_only=True):
     metadata: dict[str, str]
     hostId: str
     image: Ref | Literal[""]
-    flavor: Ref | EmbeddedFlavor
+    flavor: FlavorShown
     created: str
     updated: str
     addresses: dict[str, list[Address]]
@@ -215,7 +219,7 @@ class Shape:
         self.rebuild_key = rebuild and has(version, "rebuild_key")
         self.rebuild_user_data = rebuild and has(version, "no_personality")
         self.user_data = self.rebuild_user_data or (self.more_attributes and not rebuild)
-        self._flavors: dict[str, Ref] = {}
+        self._flavors: dict[str, FlavorShown] = {}
         self._images: dict[str, list[Link]] = {}
 
     def around(self, reader: Reader, servers: Sequence[Server]) -> Around:
@@ -341,20 +345,22 @@ class Shape:
             shown = self._images[server.image_id] = [Link("bookmark", f"{self.root}/images/{server.image_id}")]
         return Ref(server.image_id, shown, server.image_properties if self.image_properties else UNSET)
 
-    def _flavor(self, flavor: FlavorData) -> Ref | EmbeddedFlavor:
+    def _flavor(self, flavor: FlavorData) -> FlavorShown:
         if self.embedded:
-            return EmbeddedFlavor(
-                flavor.name,
-                flavor.vcpus,
-                flavor.ram,
-                flavor.disk,
-                flavor.ephemeral,
-                flavor.swap,
-                flavor.extra_specs if self.specs else UNSET,
+            return FlavorShown(
+                original_name=flavor.name,
+                vcpus=flavor.vcpus,
+                ram=flavor.ram,
+                disk=flavor.disk,
+                ephemeral=flavor.ephemeral,
+                swap=flavor.swap,
+                extra_specs=flavor.extra_specs if self.specs else UNSET,
             )
         shown = self._flavors.get(flavor.id)
         if shown is None:
-            shown = self._flavors[flavor.id] = Ref(flavor.id, [Link("bookmark", f"{self.root}/flavors/{flavor.id}")])
+            shown = self._flavors[flavor.id] = FlavorShown(
+                flavor.id, [Link("bookmark", f"{self.root}/flavors/{flavor.id}")]
+            )
         return shown
 
 

@@ -162,9 +162,12 @@ async def audit_log_before(call: Call) -> dict[str, Any]:
     """200; 400 for a time that cannot be read."""
     text = unquote(call.params["before"]).replace("+", " ")
     try:
-        at = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError as err:
         raise errors.Invalid(f"Invalid timestamp for date {text}") from err
+    if found.year < 1970:
+        raise errors.Invalid(f"Invalid timestamp for date {text}")
+    at = found.timestamp()
     return {"instance_usage_audit_log": await _audit(call, at)}
 
 

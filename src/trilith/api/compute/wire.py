@@ -45,8 +45,9 @@ def micro_or_none(at: float) -> str | None:
 
 #: Nova's parameter_types.name: printable, no space at either end
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^(?![\s])[^\x00-\x1f\x7f]*(?<![\s])$")]
-Text255 = Annotated[str, msgspec.Meta(max_length=255)]
-Description = Annotated[str, msgspec.Meta(max_length=65535)]
+# without NUL, which PostgreSQL's text cannot hold
+Text255 = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00]*$")]
+Description = Annotated[str, msgspec.Meta(max_length=65535, pattern=r"^[^\x00]*$")]
 Uuid = Annotated[
     str,
     msgspec.Meta(
