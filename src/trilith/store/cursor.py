@@ -30,15 +30,24 @@ def text(txid: int, id: int) -> str:
     return f"{txid}-{id}"
 
 
-def after(cursor: str, limit: int) -> sa.Select[Any]:
+def after(cursor: str, limit: int) -> tuple[sa.Select[Any], dict[str, int]]:
+    """The statement (always the same one, since it is asked for often) and its parameters."""
     txid, id = parse(cursor)
+    return _AFTER, {"txid_": txid, "id_": id, "limit_": limit}
+
+
+def _after() -> sa.Select[Any]:
     t = feed_table.c
+    txid, id = sa.bindparam("txid_", type_=t.txid.type), sa.bindparam("id_", type_=t.id.type)
     return (
         sa.select(feed_table)
         .where(sa.or_(t.txid > txid, sa.and_(t.txid == txid, t.id > id)))
         .order_by(t.txid, t.id)
-        .limit(limit)
+        .limit(sa.bindparam("limit_", type_=sa.Integer))
     )
+
+
+_AFTER = _after()
 
 
 def load(row: Any) -> FeedRow:

@@ -32,6 +32,8 @@ _LEADER = 0x7472696C  # "tril"
 #: 40001 serialization_failure, 40P01 deadlock_detected: the body runs again
 _RETRY = {"40001", "40P01"}
 _XMIN = sa.text("txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+#: seconds until the first look again after a notify that showed no row yet; doubled up to 1
+_SOON = 0.02
 #: seconds between attempts to get the wake-up connection back, and at most between looks without it
 _RELISTEN = 1.0
 
@@ -107,7 +109,8 @@ class PostgresStore:
     async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:
         def fn(reader: Reader) -> list[FeedRow]:
             cursors.check_retained(cursor, reader.setting(cursors.PURGED))
-            return [cursors.load(row) for row in reader.conn.execute(cursors.after(cursor, limit).where(_XMIN))]
+            stmt, values = cursors.after(cursor, limit)
+            return [cursors.load(row) for row in reader.conn.execute(stmt.where(_XMIN), values)]
 
         return await self.read(fn)
 
@@ -124,6 +127,7 @@ class PostgresStore:
     async def wait(self, cursor: str, *, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
+        soon = 0.0
         while True:
             event = self._changed
             if await self.feed(cursor, limit=1):
@@ -132,11 +136,15 @@ class PostgresStore:
             if left <= 0:
                 return
             # A notify can come while an older transaction is still open: its rows are shown only after that one
-            # ends, which no notify of ours announces when it changed nothing. So a wait is bounded.
-            bound = min(left, 5.0 if self._listening else _RELISTEN)
-            with contextlib.suppress(TimeoutError):
+            # ends, which no notify of ours announces when it changed nothing. So a wait is bounded, and short after
+            # such a notify.
+            bound = min(left, soon or (5.0 if self._listening else _RELISTEN))
+            try:
                 async with asyncio.timeout(bound):
                     await event.wait()
+                soon = _SOON
+            except TimeoutError:
+                soon = soon * 2 if 0.0 < soon < 1.0 else 0.0
 
     async def prune(self, *, feed_older_than: float, tombstones_older_than: float) -> int:
         return await self.write(lambda tx: purge.purge(tx, feed_older_than, tombstones_older_than))

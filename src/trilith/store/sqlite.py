@@ -170,7 +170,7 @@ class SqliteStore:
     async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:
         def fn(reader: Reader) -> list[FeedRow]:
             cursors.check_retained(cursor, reader.setting(cursors.PURGED))
-            return [cursors.load(row) for row in reader.conn.execute(cursors.after(cursor, limit))]
+            return [cursors.load(row) for row in reader.conn.execute(*cursors.after(cursor, limit))]
 
         return await self.read(fn)
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from trilith import errors
 from trilith.model.record import CLOUD, Actor, Change, Record
+from trilith.store import statements
 from trilith.store.mapping import REGISTRY, Mapped, metadata
 from trilith.store.seal import Sealer
 
@@ -63,6 +64,8 @@ settings_table = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+_SETTING = sa.select(settings_table.c.value).where(settings_table.c.name == sa.bindparam("name"))
+
 
 class Reader:
     """Reads inside one snapshot."""
@@ -73,9 +76,7 @@ class Reader:
 
     def find(self, cls: type[R], id: str, *, dead: bool = False) -> R | None:
         """By public id; tombstones only with dead=True."""
-        mapped = REGISTRY[cls]
-        clause = mapped.table.c.id == id
-        found = self.select(cls, clause, dead=dead, limit=1)
+        found = self.select(cls, dead=dead, limit=1, id=id)
         return found[0] if found else None
 
     def get(self, cls: type[R], id: str, *, dead: bool = False) -> R:
@@ -101,28 +102,31 @@ class Reader:
     ) -> list[R]:
         """All that match, by seq unless `order` says else. `equal` compares columns (a list or tuple: IN)."""
         mapped = REGISTRY[cls]
-        table = mapped.table
-        stmt = sa.select(table).where(*clauses, *_equal(table, equal))
-        if mapped.tombstone and not dead:
-            stmt = stmt.where(table.c.deleted_at == 0)
-        stmt = stmt.order_by(*(order or (table.c.seq,)))
+        shape, values = statements.compared(equal)
+        stmt = statements.select(
+            mapped.table, shape, mapped.tombstone and not dead, limit is not None, bool(offset), not order
+        )
         if limit is not None:
-            stmt = stmt.limit(limit)
+            values[statements.LIMIT] = limit
         if offset:
-            stmt = stmt.offset(offset)
+            values[statements.OFFSET] = offset
+        if clauses:
+            stmt = stmt.where(*clauses)
+        if order:
+            stmt = stmt.order_by(*order)
         fields, make = mapped.fields, mapped.cls
-        return [make(**dict(zip(fields, row, strict=True))) for row in self.conn.execute(stmt)]  # type: ignore[misc]
+        return [make(**dict(zip(fields, row, strict=True))) for row in self.conn.execute(stmt, values)]  # type: ignore[misc]
 
     def count(self, cls: type[R], *clauses: sa.ColumnElement[bool], **equal: Any) -> int:
+        shape, values = statements.compared(equal)
         mapped = REGISTRY[cls]
-        table = mapped.table
-        stmt = sa.select(sa.func.count()).select_from(table).where(*clauses, *_equal(table, equal))
-        if mapped.tombstone:
-            stmt = stmt.where(table.c.deleted_at == 0)
-        return int(self.conn.execute(stmt).scalar_one())
+        stmt = statements.count(mapped.table, shape, mapped.tombstone)
+        if clauses:
+            stmt = stmt.where(*clauses)
+        return int(self.conn.execute(stmt, values).scalar_one())
 
     def setting(self, name: str) -> str | None:
-        return self.conn.execute(sa.select(settings_table.c.value).where(settings_table.c.name == name)).scalar()
+        return self.conn.execute(_SETTING, {"name": name}).scalar()
 
 
 class Tx(Reader):
@@ -140,7 +144,7 @@ class Tx(Reader):
         mapped = REGISTRY[type(record)]
         record = replace(record, created_at=record.created_at or self.now, updated_at=record.updated_at or self.now)
         values = {name: getattr(record, name) for name in mapped.fields if name != "seq"}
-        result = self._execute(sa.insert(mapped.table).values(values), mapped)
+        result = self._execute(statements.insert(mapped.table), values, mapped)
         key = result.inserted_primary_key
         self._touch(mapped, Change.CREATED, record)
         return replace(record, seq=int(key[0]) if key else 0)
@@ -148,16 +152,14 @@ class Tx(Reader):
     def change(self, record: R, **changes: Any) -> R:
         """Update by compare-and-swap on the revision. Raises Conflict when another writer was first."""
         mapped = REGISTRY[type(record)]
-        table = mapped.table
         changes.setdefault("updated_at", self.now)
         changes["revision"] = record.revision + 1
-        result = self._execute(
-            sa.update(table).where(table.c.seq == record.seq, table.c.revision == record.revision).values(changes),
-            mapped,
-        )
+        names = tuple(sorted(changes))
+        values = statements.update_values(record, names, changes)
+        result = self._execute(statements.update(mapped.table, names), values, mapped)
         if result.rowcount != 1:
             raise errors.Conflict(
-                f"{mapped.noun or table.name} {record.id} was changed by someone else at the same time.",
+                f"{mapped.noun or mapped.table.name} {record.id} was changed by someone else at the same time.",
                 hint="Read it again and repeat the request.",
             )
         record = replace(record, **changes)
@@ -222,20 +224,13 @@ class Tx(Reader):
             project = getattr(record, "project_id", "")
             self.touched.append((mapped.noun, change, record.id, project, record.revision))
 
-    def _execute(self, stmt: Any, mapped: Mapped) -> Any:
+    def _execute(self, stmt: Any, values: dict[str, Any], mapped: Mapped) -> Any:
         try:
-            return self.conn.execute(stmt)
+            return self.conn.execute(stmt, values)
         except sa.exc.IntegrityError as err:
             raise errors.Conflict(
                 f"{mapped.noun or mapped.table.name} already exists, or a unique value is taken."
             ) from err
-
-
-def _equal(table: sa.Table, equal: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
-    return [
-        table.c[name].in_(value) if isinstance(value, list | tuple | set | frozenset) else table.c[name] == value
-        for name, value in equal.items()
-    ]
 
 
 def new_id() -> str:
