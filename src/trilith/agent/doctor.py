@@ -149,7 +149,7 @@ async def _said(row: Row, patient: Patient) -> list[Said]:
         return await row.run(patient)
     except TrilithError as err:
         # a trial that fails in the driver's own words is the finding
-        return [problem(f"{row.what}: {err.message}", err.hint or "See `trilith doctor --only packages` first.")]
+        return [problem(f"{row.what}: {err.message}", err.hint or "What the checks above found may be why.")]
 
 
 def _work(settings: Settings, root: bool) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from trilith import errors
@@ -33,11 +34,23 @@ def show_job(cloud: Cloud, job_id: str, what: str, steps: Steps, *, timeout: flo
 
 
 def step_line(step: dict[str, Any]) -> str:
-    took = max(0.0, float(step.get("finished_at") or 0) - float(step.get("started_at") or 0))
+    """Times of the API are whole seconds: a shorter step shows none."""
+    took = max(0.0, epoch(step.get("finished_at")) - epoch(step.get("started_at")))
     mark = "✗" if step.get("result") == "Error" else ("↶" if step.get("undo") else "·")
     where = f" on {step['node']}" if step.get("node") else ""
+    time_taken = f" {took:.0f} s" if took >= 1 else ""
     note = f": {step['note']}" if step.get("note") else ""
-    return f"  {mark} {step.get('name', '?')}{where} {took:.2f} s{note}"
+    return f"  {mark} {step.get('name', '?')}{where}{time_taken}{note}"
+
+
+def epoch(value: object) -> float:
+    """Seconds since the epoch, of an ISO 8601 time or a number; 0.0 for none."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    if not value:
+        return 0.0
+    found = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def failure_of(job: dict[str, Any]) -> errors.TrilithError:

@@ -28,7 +28,7 @@ class Buildable(StrEnum):
 
 
 Public = Annotated[
-    bool | None, typer.Option("--public/--private", help="For every project. [default: public for administrators]")
+    bool | None, typer.Option("--public/--private", help="For every project. Default: public for administrators.")
 ]
 
 
@@ -129,13 +129,13 @@ def properties_of(image: Any) -> dict[str, Any]:
 @app.command("build")
 def build(
     what: Annotated[Buildable, typer.Argument(help="Which image.")],
-    name: Annotated[str, typer.Option(help="Name in the cloud. [default: the same]")] = "",
+    name: Annotated[str, typer.Option(help="Name in the cloud. Default: the same.")] = "",
     public: Public = None,
     force: Annotated[bool, typer.Option("--force", help="In place of one of the same name.")] = False,
     state: Annotated[
         Path | None, typer.Option(help="State directory of this machine's cloud: gets the kernel for the KVM probe.")
     ] = None,
-    mirror: Annotated[str, typer.Option(help="Package mirror. [default: this host's own apt sources]")] = "",
+    mirror: Annotated[str, typer.Option(help="Package mirror. Default: this host's own apt sources.")] = "",
     os_cloud: options.OsCloud = "",
     clouds_yaml: options.CloudsYaml = None,
     as_json: options.AsJson = False,
@@ -212,9 +212,9 @@ def _hand_over(tar: Path, state: Path | None, steps: screen.Steps) -> Path | Non
 @app.command("import")
 def import_image(
     source: Annotated[str, typer.Argument(help="URL or file: qcow2, raw, vmdk; tar(.gz .xz .zst) or squashfs root.")],
-    name: Annotated[str, typer.Option(help="Name in the cloud. [default: the file's]")] = "",
+    name: Annotated[str, typer.Option(help="Name in the cloud. Default: the file's.")] = "",
     disk_format: Annotated[
-        str, typer.Option("--format", help="qcow2, raw, vmdk, root-tar, squashfs. [default: by content]")
+        str, typer.Option("--format", help="qcow2, raw, vmdk, root-tar, squashfs. Default: by content.")
     ] = "",
     user: Annotated[str, typer.Option(help="Who logs in (property os_admin_user).")] = "",
     prop: Annotated[list[str] | None, typer.Option("--property", help="NAME=VALUE; several times.")] = None,

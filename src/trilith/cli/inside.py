@@ -43,6 +43,11 @@ def execute(
         except errors.Unsupported as err:
             hint = err.hint or "Log in over ssh: trilith shell " + name
             raise errors.Unsupported(err.message, capability="execute", hint=hint) from err
+        except errors.Missing as err:
+            # the server itself was just found: it is the way in that is not there
+            raise errors.Unsupported(
+                "This cloud runs no commands inside servers.", capability="execute", hint=f"trilith shell {name}"
+            ) from err
     if as_json:
         screen.document(
             {
@@ -61,7 +66,7 @@ def execute(
 
 def shell(
     name: Server,
-    user: Annotated[str, typer.Option("--user", "-l", help="User for ssh. [default: as the image says]")] = "",
+    user: Annotated[str, typer.Option("--user", "-l", help="User for ssh. Default: as the image says.")] = "",
     key: Annotated[str, typer.Option("--identity", "-i", help="Private key for ssh.")] = "",
     os_cloud: options.OsCloud = "",
     clouds_yaml: options.CloudsYaml = None,

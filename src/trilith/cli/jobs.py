@@ -13,14 +13,14 @@ app = typer.Typer(no_args_is_help=True, help="What is being done, and what was."
 
 
 def _seconds(value: object) -> float:
-    from trilith.cli.servers import epoch
+    from trilith.cli.follow import epoch
 
     return epoch(value)
 
 
 def _took(job: dict[str, Any]) -> str:
     began, ended = _seconds(job.get("created_at")), _seconds(job.get("finished_at"))
-    return f"{(ended or time.time()) - began:.1f} s" if began else "–"
+    return f"{max(0.0, (ended or time.time()) - began):.0f} s" if began else "–"
 
 
 @app.command("list")

@@ -28,12 +28,12 @@ class PillarName(StrEnum):
 def launch(
     image: Annotated[str, typer.Argument(help="Name or id of an image: `trilith image list`.")],
     name: Annotated[str, typer.Argument(help="Name of the server.")],
-    flavor: Annotated[str, typer.Option(help="Size. [default: the smallest that holds the image]")] = "",
-    network: Annotated[str, typer.Option(help="Network. [default: the project's own; else `private` is made]")] = "",
+    flavor: Annotated[str, typer.Option(help="Size. Default: the smallest that holds the image.")] = "",
+    network: Annotated[str, typer.Option(help="Network. Default: the project's own; else `private` is made.")] = "",
     pillar: Annotated[
-        PillarName | None, typer.Option(help="Container (lxc) or machine (kvm, xen). [default: the cloud decides]")
+        PillarName | None, typer.Option(help="Container (lxc) or machine (kvm, xen). Default: the cloud decides.")
     ] = None,
-    key: Annotated[str, typer.Option(help="Public key: a file, or a key pair's name. [default: your ~/.ssh key]")] = "",
+    key: Annotated[str, typer.Option(help="Public key: a file, or a key pair's name. Default: your ~/.ssh key.")] = "",
     public: Annotated[
         bool, typer.Option("--public", help="Reachable from outside: floating IP, and a group for ssh and ping.")
     ] = False,

@@ -102,7 +102,7 @@ class Native:
     def _ticks(self, job_id: str, until: float) -> Iterator[None]:
         """Whenever the job may have changed, and at the start."""
         while time.monotonic() < until:
-            response = self._stream(until)
+            response = self._stream(until, noun="job")
             yield None  # after the stream is open, so that no change falls between
             if response is None:
                 time.sleep(_LOOK)
@@ -123,13 +123,20 @@ class Native:
                     last = str(event.get("id") or last)
                     yield event
 
-    def _stream(self, until: float, *, last: str = "") -> Any:
+    def _stream(self, until: float, *, last: str = "", noun: str = "") -> Any:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         silence = max(1.0, min(_SILENCE, until - time.monotonic()))
         response = self._session.request(
-            f"{self.url}/events", "GET", headers=headers, stream=True, raise_exc=False, log=False,
-            timeout=silence, authenticated=True,
-        )  # fmt: skip
+            f"{self.url}/events",
+            "GET",
+            params={"noun": noun} if noun else {},
+            headers=headers,
+            stream=True,
+            raise_exc=False,
+            log=False,
+            timeout=silence,
+            authenticated=True,
+        )
         if response.status_code == 404:
             response.close()
             return None
@@ -173,17 +180,18 @@ class Native:
 
 
 def _failure(response: Any) -> errors.TrilithError:
-    """Its body as this API writes errors: {"error": {"code", "message", "hint"}}; else by the status."""
+    """Its body as this API writes errors: {"error": our code, "message", "hint"}; else by the status."""
     from trilith.cli.client import from_status
 
     try:
         body = response.json()
     except ValueError:
         return from_status(response.status_code, response.text[:300] or response.reason or "")
-    inner = body.get("error", body) if isinstance(body, dict) else {}
-    if isinstance(inner, dict) and isinstance(inner.get("code"), str):
-        return errors.from_wire(inner["code"], str(inner.get("message", "")), str(inner.get("hint", "")))
-    words = str(inner.get("message", "")) if isinstance(inner, dict) else str(inner)
+    if not isinstance(body, dict):
+        return from_status(response.status_code, str(body)[:300])
+    words = str(body.get("message", ""))
+    if isinstance(body.get("error"), str) and body["error"] in errors.BY_CODE:
+        return errors.from_wire(body["error"], words, str(body.get("hint", "")))
     return from_status(response.status_code, words)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 OsCloud = Annotated[
-    str, typer.Option("--os-cloud", envvar="OS_CLOUD", help="Entry of clouds.yaml. [default: trilith]", metavar="NAME")
+    str, typer.Option("--os-cloud", envvar="OS_CLOUD", help="Entry of clouds.yaml. Default: trilith.", metavar="NAME")
 ]
 CloudsYaml = Annotated[
     Path | None,

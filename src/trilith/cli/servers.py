@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,10 @@ from trilith.cli import options, screen
 
 if TYPE_CHECKING:
     from trilith.cli.client import Cloud
+
+
+#: Nova's numbers (API reference, OS-EXT-STS:power_state)
+_POWER = {0: "unknown", 1: "running", 3: "paused", 4: "shutdown", 6: "crashed", 7: "suspended"}
 
 
 def list_servers(
@@ -65,7 +68,7 @@ def rows_of(cloud: Cloud, *, everyone: bool = False) -> list[dict[str, Any]]:
 
 def as_row(server: Any, native: dict[str, Any], *, image: Any = None) -> dict[str, Any]:
     """One server under the names that --json keeps stable."""
-    from trilith.cli import login
+    from trilith.cli import follow, login
 
     fixed, floating = login.addresses(server)
     flavor = server.flavor or {}
@@ -81,18 +84,8 @@ def as_row(server: Any, native: dict[str, Any], *, image: Any = None) -> dict[st
         "image": getattr(image, "name", None) or ((server.image or {}).get("id") if server.image else None),
         "flavor": flavor.get("original_name") or flavor.get("name") or flavor.get("id"),
         "emulated": native.get("emulated"),
-        "created_at": epoch(server.created_at),
+        "created_at": follow.epoch(server.created_at),
     }
-
-
-def epoch(value: object) -> float:
-    """Seconds since the epoch, of an ISO 8601 time or a number; 0.0 for none."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if not value:
-        return 0.0
-    found = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def show(
@@ -123,7 +116,7 @@ def show(
     whole = {
         **row,
         "reason": native.get("reason") or None,
-        "power": native.get("power") or server.power_state,
+        "power": native.get("power") or _POWER.get(server.power_state),
         "fault": fault,
         "key": server.key_name,
         "security_groups": sorted({g["name"] for g in server.security_groups or []}),

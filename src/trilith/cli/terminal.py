@@ -156,17 +156,17 @@ def _tls(native: Native) -> ssl.SSLContext:
 def _refused(status: int, body: bytes) -> errors.TrilithError:
     from trilith.cli.client import from_status
 
-    if status in (404, 405):
+    if status in (403, 404, 405) and not body.strip():
+        # a stream that is refused before it opens is 403 whatever the reason (ASGI): no such stream, or no right
         return errors.Unsupported(
-            "This cloud has no such stream for this server.",
+            "This cloud has no such stream for this server, or not for you.",
             capability="console",
             hint="See what it said so far: trilith console NAME --log",
         )
     try:
-        inner = json.loads(body)
-        inner = inner.get("error", inner)
-        return errors.from_wire(str(inner["code"]), str(inner["message"]), str(inner.get("hint", "")))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        said = json.loads(body)
+        return errors.from_wire(str(said["error"]), str(said["message"]), str(said.get("hint", "")))
+    except (ValueError, KeyError, TypeError):
         return from_status(status, body.decode(errors="replace")[:300])
 
 

@@ -72,7 +72,7 @@ def top(
 def snapshot(cloud: Cloud, usage: Usage) -> dict[str, Any]:
     """What /trilith/v1 tells; None for what it does not."""
     now = time.monotonic()
-    nodes = [_node(n) for n in cloud.native.nodes()]
+    nodes = [_node(n) for n in cloud.native.nodes()] if cloud.is_admin else []
     native = cloud.native.servers()
     servers = []
     for server in cloud.sdk.compute.servers():
@@ -98,31 +98,34 @@ def snapshot(cloud: Cloud, usage: Usage) -> dict[str, Any]:
 
 
 def _node(node: dict[str, Any]) -> dict[str, Any]:
-    pillars = node.get("pillars") or (node.get("facts") or {}).get("pillars")
-    state = node.get("state") or ("up" if node.get("alive") else "down" if "alive" in node else None)
+    """What is used of vcpus, memory and disk is what servers were promised; cpu_percent is what is measured."""
+    stock = node.get("inventories") or {}
+
+    def of_class(name: str, key: str) -> Any:
+        return (stock.get(name) or {}).get(key)
+
     return {
         "name": node.get("name"),
-        "state": state,
+        "state": "up" if node.get("alive") else "down" if "alive" in node else None,
         "enabled": node.get("enabled"),
-        "pillars": pillars,
-        "servers": node.get("servers"),
-        "vcpus": node.get("vcpus"),
-        "vcpus_used": node.get("vcpus_used"),
+        "pillars": node.get("pillars"),
         "cpu_percent": node.get("cpu_percent"),
-        "memory_mib": node.get("memory_mib"),
-        "memory_used_mib": node.get("memory_used_mib"),
-        "disk_gib": node.get("disk_gib"),
-        "disk_used_gib": node.get("disk_used_gib"),
+        "vcpus": of_class("VCPU", "total"),
+        "vcpus_used": of_class("VCPU", "used"),
+        "memory_mib": of_class("MEMORY_MB", "total"),
+        "memory_used_mib": of_class("MEMORY_MB", "used"),
+        "disk_gib": of_class("DISK_GB", "total"),
+        "disk_used_gib": of_class("DISK_GB", "used"),
     }
 
 
-_NODES = ("node", "state", "pillars", "servers", "cpu", "vcpus", "memory", "disk")
+_NODES = ("node", "state", "pillars", "cpu", "vcpus", "memory", "disk")
 _SERVERS = ("server", "status", "pillar", "node", "cpu", "vcpus", "memory")
 
 
 def _node_cells(n: dict[str, Any]) -> tuple[object, ...]:
     state = n["state"] if n["enabled"] in (None, True) else f"{n['state']}, disabled"
-    return (n["name"], state, n["pillars"], n["servers"], _percent(n["cpu_percent"]), of(n["vcpus_used"], n["vcpus"]),
+    return (n["name"], state, n["pillars"], _percent(n["cpu_percent"]), of(n["vcpus_used"], n["vcpus"]),
             of(n["memory_used_mib"], n["memory_mib"], "MiB"), of(n["disk_used_gib"], n["disk_gib"], "GiB"))  # fmt: skip
 
 
@@ -143,7 +146,7 @@ def of(used: object, whole: object, unit: str = "") -> str:
 
 
 def _print(found: dict[str, Any]) -> None:
-    screen.table(_NODES, [_node_cells(n) for n in found["nodes"]], empty="This cloud tells nothing of its nodes.")
+    screen.table(_NODES, [_node_cells(n) for n in found["nodes"]], empty="Nodes are for administrators to see.")
     screen.line("")
     screen.table(_SERVERS, [_server_cells(s) for s in found["servers"]], empty="No servers.")
 
