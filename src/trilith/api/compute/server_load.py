@@ -25,9 +25,13 @@ def find(reader: Reader, call: Call, server_id: str, *, dead: bool = False) -> S
 
 
 def load(reader: Reader, call: Call, rule: str, *, dead: bool = False) -> Server:
-    """The server of the path's {id}. rule: after os_compute_api:. Raises Missing, Forbidden."""
+    """The server of the path's {id}. rule: after os_compute_api:, or whole where Nova's begins with compute:.
+
+    Raises Missing, Forbidden.
+    """
     server = find(reader, call, call.params["id"], dead=dead)
-    call.allow(f"os_compute_api:{rule}", project_id=server.project_id, user_id=server.user_id)
+    name = rule if rule.startswith("compute:") else f"os_compute_api:{rule}"
+    call.allow(name, project_id=server.project_id, user_id=server.user_id)
     return server
 
 

@@ -82,7 +82,7 @@ async def diagnostics(call: Call) -> dict[str, Any]:
 
 async def topology(call: Call) -> dict[str, Any]:
     """200: no NUMA topology is given to guests, so there are no nodes to show; 404."""
-    await call.read(lambda r: load(r, call, "server:topology:index"))
+    await call.read(lambda r: load(r, call, "compute:server:topology:index"))
     return {"nodes": [], "pagesize_kb": None}
 
 
