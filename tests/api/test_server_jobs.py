@@ -184,3 +184,23 @@ async def test_a_guest_that_powers_itself_off_is_stopped_and_a_crashed_one_resto
     async with asyncio.timeout(10):
         while (await cloud.store.read(lambda r: r.get(Server, server.id))).state is not ServerState.STOPPED:
             await cloud.store.wait(await cloud.store.head(), timeout=0.2)
+
+
+async def test_a_guest_that_dies_again_and_again_is_left_in_error(cloud: ApiCloud) -> None:
+    server = await boot(cloud)
+    agent = next(a for a in cloud.cloud.agents if a.node == server.node)
+    driver: Any = agent.guests.driver(server.id)
+    async with asyncio.timeout(20):
+        for wanted in range(2, 6):
+            await driver.crash(server.id)
+            while True:
+                cursor = await cloud.store.head()
+                server = await cloud.store.read(lambda r: r.get(Server, server.id))
+                jobs = await cloud.store.read(lambda r: r.select(Job, resource_id=server.id))
+                done = len(jobs) >= wanted and not server.job_id
+                if done or server.state is ServerState.ERROR:
+                    break
+                await cloud.store.wait(cursor, timeout=1)
+    assert server.state is ServerState.ERROR
+    assert server.fault is not None
+    assert "4 times" in server.fault.message
