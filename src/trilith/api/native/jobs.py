@@ -10,7 +10,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.http.times import seconds_z
 from trilith.commands import idempotency
-from trilith.jobs.submit import cancel as cancel_job
+from trilith.commands.jobs import cancel as cancel_job
 from trilith.model.job import Job, JobError, JobState, JobStep
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
