@@ -118,7 +118,8 @@ def show(
 
 def properties_of(image: Any) -> dict[str, Any]:
     """What is said about the image beside Glance's own fields."""
-    found = {k: v for k, v in dict(image.properties or {}).items() if v is not None}
+    ours = ("owner_specified.", "stores")  # the sdk's and the store's own notes
+    found = {k: v for k, v in dict(image.properties or {}).items() if v is not None and not k.startswith(ours)}
     for name in ("os_distro", "os_version", "os_type", "os_admin_user", "architecture", "hw_rng_model"):
         value = getattr(image, name, None)
         if value is not None:
@@ -257,8 +258,8 @@ def import_image(
         elif not path.is_file():
             raise errors.Missing(f"There is no file {source}.", hint="A URL starts with https:// or http://.")
         steps.step(f"looking into {called}")
-        content = image_content.look(path)
-        if disk_format and disk_format != content.disk_format and disk_format != "raw":
+        content = image_content.look(path, raw=disk_format == "raw")
+        if disk_format and disk_format != content.disk_format:
             raise errors.Invalid(
                 f"{source} is {content.disk_format}, not {disk_format}.", hint="Leave out --format.", field="format"
             )

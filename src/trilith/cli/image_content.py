@@ -36,8 +36,10 @@ class Content:
         return -(-self.virtual_size // 1024**3)
 
 
-def look(path: Path) -> Content:
-    """Raises Invalid for what no server can start from, Unsupported where a tool to look inside is missing."""
+def look(path: Path, *, raw: bool = False) -> Content:
+    """raw: take it as a plain disk whatever is inside, as --format raw says.
+
+    Raises Invalid for what no server can start from, Unsupported where a tool to look inside is missing."""
     try:
         with path.open("rb") as file:
             head = file.read(_BLOCK)
@@ -46,6 +48,8 @@ def look(path: Path) -> Content:
         raise errors.Invalid(f"{path} cannot be read: {err.strerror}", field="file") from err
     if not head:
         raise errors.Invalid(f"{path} is empty.", field="file")
+    if raw:
+        return Content(disk_format="raw", virtual_size=size)
     if head.startswith(_SQUASHFS):
         return Content(disk_format="squashfs")
     if is_tar(head):
@@ -59,7 +63,7 @@ def look(path: Path) -> Content:
                 hint="Unpack it first, then import what comes out.",
                 field="file",
             )
-    return _disk(path, size)
+    return _disk(path, size, head)
 
 
 def is_tar(block: bytes) -> bool:
@@ -97,7 +101,7 @@ def _first_block(path: Path, packing: str) -> bytes:
     return block
 
 
-def _disk(path: Path, size: int) -> Content:
+def _disk(path: Path, size: int, head: bytes) -> Content:
     from oslo_utils.imageutils import format_inspector
 
     try:
@@ -106,6 +110,13 @@ def _disk(path: Path, size: int) -> Content:
         virtual = int(inspector.virtual_size)
     except format_inspector.ImageFormatError as err:
         raise errors.Invalid(f"{path}: {err}", field="file") from err
+    if name == "raw" and (size % _BLOCK or head[-2:] != b"\x55\xaa"):
+        # 55 AA ends the first sector of every disk that firmware starts from (UEFI specification, 5.2.1)
+        raise errors.Invalid(
+            f"{path} is nothing that is known here, and no disk with a boot sector.",
+            hint="If it is a plain disk all the same, say so: --format raw",
+            field="file",
+        )
     found = _DISKS.get(name, name)
     if found not in TAKEN:
         raise errors.Invalid(

@@ -57,21 +57,28 @@ def upload(
     service = cloud.sdk.image
     visible = cloud.is_admin if public is None else public
     steps.step(f"uploading {name}")
-    image = service.create_image(
-        name,
-        disk_format=disk_format,
-        container_format="bare",
-        visibility="public" if visible else "private",
-        min_disk=min_disk,
-        min_ram=min_ram,
-        allow_duplicates=True,
-        **(properties or {}),
+    # not the sdk's create_image: it takes a name for a path where a file of that name lies about, and uploads that
+    made = service.post(
+        "/images",
+        json={
+            "name": name,
+            "disk_format": disk_format,
+            "container_format": "bare",
+            "visibility": "public" if visible else "private",
+            "min_disk": min_disk,
+            "min_ram": min_ram,
+            **(properties or {}),
+        },
+        raise_exc=False,
     )
+    if made.status_code >= 400:
+        raise _refused(made)
+    image_id = made.json()["id"]
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             response = service.put(
-                f"/images/{image.id}/file",
+                f"/images/{image_id}/file",
                 data=Told(file, size, steps.part),
                 headers={"Content-Type": "application/octet-stream"},
                 raise_exc=False,
@@ -79,10 +86,10 @@ def upload(
         if response.status_code >= 400:
             raise _refused(response)
     except BaseException:
-        service.delete_image(image.id, ignore_missing=True)
+        service.delete_image(image_id, ignore_missing=True)
         raise
     steps.finish()
-    return service.get_image(image.id)
+    return service.get_image(image_id)
 
 
 def _refused(response: Any) -> errors.TrilithError:

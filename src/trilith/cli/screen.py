@@ -108,7 +108,7 @@ class Steps:
         if self._bar is not None and self._task is not None:
             text = f"{self._what}: {what}" if what else self._what
             self._bar.update(self._task, total=1.0, completed=min(done, 1.0), description=_plain(text))
-        elif self._bar is None and int(done * 10) > self._tenth:
+        elif self._bar is None and int(done * 10) > self._tenth and time.monotonic() - self._began > 1:
             self._tenth = int(done * 10)
             sys.stderr.write(f"{self._what}: {done:.0%} {what}".rstrip() + "\n")
 
