@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import json
 import struct
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
@@ -170,19 +172,26 @@ def test_bad_interfaces_are_refused(nic: dict[str, object]) -> None:
         valid(dataclasses.replace(guests.guest(guests.disk(), guests.identity()), nics=(bad,)))
 
 
-def test_files_of_no_server_are_never_touched(tmp_path: Path) -> None:
-    files = GuestFiles(str(tmp_path))
-    (tmp_path / "mine").mkdir()
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's name; those of parallel test runs do not."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as path:
+        yield Path(path)
+
+
+def test_files_of_no_server_are_never_touched(short: Path) -> None:
+    files = GuestFiles(str(short))
+    (short / "mine").mkdir()
     with pytest.raises(Invalid):
         files.remove("../mine")
-    assert (tmp_path / "mine").exists()
+    assert (short / "mine").exists()
     files.remove(guests.SERVER)
     with pytest.raises(Invalid, match="too long"):
         GuestFiles("/" + "x" * 70)
 
 
-def test_the_log_reaches_into_the_file_before(tmp_path: Path) -> None:
-    files = GuestFiles(str(tmp_path))
+def test_the_log_reaches_into_the_file_before(short: Path) -> None:
+    files = GuestFiles(str(short))
     log = Path(files.paths(guests.SERVER, "").console_log)
     assert files.log_tail(guests.SERVER, 10) == b""
     log.parent.mkdir(parents=True)
@@ -212,11 +221,11 @@ def test_a_probe_is_remembered_for_the_same_host_only(tmp_path: Path) -> None:
         assert probe._read(cache, "key") is None
 
 
-def test_private_daemons_in_order(tmp_path: Path) -> None:
-    log, daemon = PrivateLibvirt(root=tmp_path).specs()
+def test_private_daemons_in_order(short: Path) -> None:
+    log, daemon = PrivateLibvirt(root=short).specs()
     assert (log.name, daemon.name, daemon.depends_on) == ("virtlogd", "libvirtd", ("virtlogd",))
     assert daemon.argv[:4] == ("unshare", "--mount", "--propagation", "private")
     assert daemon.cgroup == ""
-    assert host_uuid(tmp_path) == host_uuid(tmp_path) != host_uuid(tmp_path / "x")
+    assert host_uuid(short) == host_uuid(short) != host_uuid(short / "x")
     with pytest.raises(Invalid, match="too long"):
         PrivateLibvirt(root=Path("/" + "x" * 90)).specs()
