@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,16 @@ _OURS = ("ovs", "ovn", "libvirtd", "virtlogd", "qemu", "lxc-", "dnsmasq", "trili
 
 
 def look() -> Host:
-    """A snapshot of what a cloud could leave behind."""
+    """A snapshot of what a cloud in this network namespace could leave behind."""
+    here = os.readlink("/proc/self/ns/net")
     processes = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError):
+                if os.readlink(entry / "ns" / "net") != here:
+                    continue
+            except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or not ours to look into
                 continue
             name = Path(words[0].decode(errors="replace")).name
             if name.startswith(_OURS):

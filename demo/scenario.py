@@ -37,6 +37,8 @@ class Scenario:
     container_user: str
     machine_image: str
     machine_user: str
+    container_flavor: str = "m1.small"
+    machine_flavor: str = "m1.tiny"
     made: Made = field(default_factory=Made)
     servers: dict[str, Any] = field(default_factory=dict)
     logins: dict[str, Login] = field(default_factory=dict)
@@ -44,8 +46,8 @@ class Scenario:
     def run(self) -> None:
         try:
             self.network()
-            self.boot("c1", self.container_image, "lxc", "m1.small" if "debian" in self.container_image else "m1.tiny")
-            self.boot("vm1", self.machine_image, "kvm", "m1.tiny")
+            self.boot("c1", self.container_image, "lxc", self.container_flavor)
+            self.boot("vm1", self.machine_image, "kvm", self.machine_flavor)
             self.reach("c1", self.container_user)
             self.reach("vm1", self.machine_user)
             self.talk()
@@ -169,11 +171,12 @@ class Scenario:
             found = self.cloud.image.get_image(image.id)
             notes.append(f"{found.disk_format}, {(found.size or 0) / 2**20:.0f} MiB")
         twin = f"{name}-copy"
+        machine = name.startswith("vm")
         self.boot(
             twin,
             f"{name}-snapshot",
-            "kvm" if name.startswith("vm") else "lxc",
-            "m1.tiny" if "vm" in name else ("m1.small" if "debian" in self.container_image else "m1.tiny"),
+            "kvm" if machine else "lxc",
+            self.machine_flavor if machine else self.container_flavor,
         )
         self.reach(twin, user)
         with self.ledger.step(f"{twin}: has what was written before the snapshot"):
