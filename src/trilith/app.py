@@ -41,6 +41,7 @@ from trilith.jobs.engine import Engine
 from trilith.jobs.kinds import KINDS
 from trilith.jobs.services import Services
 from trilith.model.guest import Pillar
+from trilith.reconcile import retention
 from trilith.reconcile.networks import NetworkReconciler
 from trilith.reconcile.servers import ServerReconciler
 from trilith.store.contract import Store
@@ -162,6 +163,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         tasks.own(partial(blobs.keep_swept, store, services.blobs), "sweep-blobs")
         tasks.own(NetworkReconciler(services).run, "reconcile-networks")
         tasks.own(partial(identity_watch.run, store, tokens.forget), "identity-watch")
+        tasks.own(partial(retention.run, services), "retention")
         if node is not None:
             # probing this host takes seconds the first time: the API answers meanwhile
             tasks.own(partial(serve_node, node, socket, running), f"agent-{node.name}")

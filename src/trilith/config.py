@@ -63,8 +63,10 @@ class Settings:
     reserved_memory_mib: int = 512
     #: GiB of the pool for containers' own writes
     container_pool_gib: int = 64
-    #: seconds for which tombstones are kept
+    #: seconds for which tombstones and ended jobs are kept
     tombstone_seconds: float = 30 * 24 * 3600.0
+    #: seconds for which the audit (who changed what) is kept
+    audit_seconds: float = 90 * 24 * 3600.0
     #: seconds between full reconciliations
     reconcile_seconds: float = 30.0
     #: path of clouds.yaml that `trilith up` merges its entry into; "" is ~/.config/openstack/clouds.yaml

@@ -20,6 +20,7 @@ from trilith.jobs.submit import submit
 from trilith.model.job import Job, JobStep
 from trilith.model.record import Actor
 from trilith.store.contract import Store
+from trilith.store.purge import Cutoffs
 from trilith.store.tx import Tx, new_id
 
 V1 = "/trilith/v1"
@@ -201,7 +202,7 @@ async def test_an_old_cursor_is_gone_and_a_wrong_one_invalid(cloud: ApiCloud) ->
     admin, alice = await cloud.token(), await cloud.member()
     old = await cloud.store.head()
     await make(cloud, alice)
-    await cloud.store.prune(feed_older_than=2e10, tombstones_older_than=0)
+    await cloud.store.prune(Cutoffs(feed=2e10))
     for headers in (admin | {"Last-Event-ID": old}, admin):
         query = "" if "Last-Event-ID" in headers else f"?cursor={old}"
         answer = await cloud.call("GET", f"{V1}/events{query}", headers)

@@ -26,14 +26,14 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[Store]]]:
-    """Opens the same database again at each call; closes all at the end."""
-    dsn = request.getfixturevalue("postgres_server").database() if request.param == "postgres" else ""
+Opener = Callable[[], Awaitable[Store]]
+
+
+async def _opener(make: Callable[[], Store]) -> AsyncIterator[Opener]:
     opened: list[Store] = []
 
     async def opener() -> Store:
-        store: Store = PostgresStore(dsn, SEALER) if dsn else SqliteStore(tmp_path / "t.db", SEALER)
+        store = make()
         await store.open()
         opened.append(store)
         return store
@@ -43,6 +43,22 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         await store.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    """Opens the same database again at each call; closes all at the end."""
+    dsn = request.getfixturevalue("postgres_server").database() if request.param == "postgres" else ""
+    async for opener in _opener(lambda: PostgresStore(dsn, SEALER) if dsn else SqliteStore(tmp_path / "t.db", SEALER)):
+        yield opener
+
+
 @pytest.fixture
-async def store(open_store: Callable[[], Awaitable[Store]]) -> Store:
+async def open_postgres(postgres_server: PostgresServer) -> AsyncIterator[Opener]:
+    """As open_store, for what only several controllers can do."""
+    dsn = postgres_server.database()
+    async for opener in _opener(lambda: PostgresStore(dsn, SEALER)):
+        yield opener
+
+
+@pytest.fixture
+async def store(open_store: Opener) -> Store:
     return await open_store()

@@ -17,6 +17,7 @@ from trilith.model.server import FlavorData, Server, ServerState
 from trilith.store.contract import Store
 from trilith.store.mapping import REGISTRY
 from trilith.store.postgres import PostgresStore
+from trilith.store.purge import Cutoffs
 from trilith.store.tx import Reader, Tx, audit_table, new_id
 
 Opener = Callable[[], Awaitable[Store]]
@@ -93,7 +94,7 @@ async def test_a_deleted_server_leaves_a_tombstone_until_it_is_purged(store: Sto
     assert await store.read(lambda r: r.find(Server, made.id)) is None
     grave = await store.read(lambda r: r.get(Server, made.id, dead=True))
     assert grave.deleted_at > 0
-    await store.prune(feed_older_than=0, tombstones_older_than=time.time() + 1)
+    await store.prune(Cutoffs(tombstones=time.time() + 1))
     assert await store.read(lambda r: r.find(Server, made.id, dead=True)) is None
 
 
@@ -101,7 +102,7 @@ async def test_a_cursor_past_retention_is_refused(store: Store) -> None:
     made = await store.write(lambda tx: tx.add(project("old")))
     first = (await store.feed(""))[0].cursor
     await store.write(lambda tx: tx.change(made, description="x"))
-    await store.prune(feed_older_than=time.time() + 1, tombstones_older_than=0)
+    await store.prune(Cutoffs(feed=time.time() + 1))
     with pytest.raises(errors.Missing):
         await store.feed(first)
     head = await store.head()
@@ -125,12 +126,11 @@ async def test_a_waiting_reader_wakes_on_commit(store: Store) -> None:
     assert len(await store.feed(head)) == 1
 
 
-async def test_readers_never_pass_a_transaction_that_is_still_open(open_store: Opener) -> None:
+@pytest.mark.postgres  # SQLite has one writer: two open transactions cannot exist
+async def test_readers_never_pass_a_transaction_that_is_still_open(open_postgres: Opener) -> None:
     """Two commits out of order: the later begun commits first; a reader in between must not lose the earlier."""
-    slow, fast = await open_store(), None
-    if not isinstance(slow, PostgresStore):
-        pytest.skip("SQLite has one writer: two open transactions cannot exist")  # by design, not by lack
-    fast = await open_store()
+    slow, fast = await open_postgres(), await open_postgres()
+    assert isinstance(slow, PostgresStore)
     entered, release = threading.Event(), asyncio.Event()
     cursor = await slow.head()
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from trilith.model.record import CLOUD, Actor, FeedRow
+from trilith.store.purge import Cutoffs
 from trilith.store.tx import Reader, Tx
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ class Store(Protocol):
         """Return when there may be rows after the cursor, at latest after `timeout` seconds."""
         ...
 
-    async def prune(self, *, feed_older_than: float, tombstones_older_than: float) -> int:
-        """Purge feed rows and tombstones older than the given times (seconds since the epoch). Rows removed."""
+    async def prune(self, before: Cutoffs) -> int:
+        """Purge what is older than the cutoffs, in short transactions between which others write. Rows removed."""
         ...
 
     def leadership(self) -> AbstractAsyncContextManager[None]:

@@ -115,7 +115,9 @@ def table_of(
     table = sa.Table(name, metadata, *columns, sqlite_autoincrement=True)
     if tombstone:
         alive = table.c.deleted_at == 0
+        dead = table.c.deleted_at > sa.literal_column("0")
         sa.Index(f"{name}_id", table.c.id, unique=True)
+        sa.Index(f"{name}_dead", table.c.deleted_at, sqlite_where=dead, postgresql_where=dead)
         for cols in unique_alive:
             sa.Index(
                 f"{name}_{'_'.join(cols)}_alive"[:60],

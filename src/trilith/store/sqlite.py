@@ -24,6 +24,7 @@ from trilith import errors
 from trilith.model.record import CLOUD, Actor, FeedRow
 from trilith.store import cursor as cursors
 from trilith.store import migrate, purge
+from trilith.store.purge import Cutoffs
 from trilith.store.seal import Sealer
 from trilith.store.tx import Reader, Tx, feed_table
 
@@ -192,8 +193,11 @@ class SqliteStore:
         except TimeoutError:
             return
 
-    async def prune(self, *, feed_older_than: float, tombstones_older_than: float) -> int:
-        return await self.write(lambda tx: purge.purge(tx, feed_older_than, tombstones_older_than))
+    async def prune(self, before: Cutoffs) -> int:
+        removed = 0
+        while part := await self.write(lambda tx: purge.purge(tx, before)):
+            removed += part
+        return removed
 
     async def close(self) -> None:
         if self._thread is not None:

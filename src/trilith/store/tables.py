@@ -120,6 +120,6 @@ for _noun in (n.Network, n.Port, n.Router, n.SecurityGroup):
     pending(_noun)
 
 # jobs
-table_of(j.Job, "jobs", noun="job", index=(("resource_id",), ("state",), ("project_id",)))
+table_of(j.Job, "jobs", noun="job", index=(("resource_id",), ("state",), ("project_id",), ("finished_at",)))
 table_of(j.JobStep, "job_steps", index=(("job_id", "idx"),))
 table_of(j.IdempotencyKey, "idempotency_keys", unique=(("user_id", "key"),), index=(("created_at",),))
