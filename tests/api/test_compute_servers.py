@@ -429,3 +429,37 @@ async def test_headers_and_versions(cloud: ApiCloud) -> None:
     assert [v["id"] for v in versions] == ["v2.0", "v2.1"]
     assert (versions[1]["min_version"], versions[1]["version"]) == ("2.1", "2.104")
     assert (await cloud.client.get("/compute/v2.1/")).json()["version"]["id"] == "v2.1"
+
+
+async def test_addresses_by_actions_until_2_43(cloud: ApiCloud) -> None:
+    alice = await member(cloud)
+    network = await alice.network("n1", "10.1.0.0/24")
+    made = await alice.boot()
+    assert (await alice.act(made["id"], "addFixedIp", {"networkId": network})).status_code == 202
+    two = (await alice.get(f"/servers/{made['id']}/ips"))["addresses"]["n1"]
+    assert len(two) == 2
+    assert (await alice.act(made["id"], "removeFixedIp", {"address": two[0]["addr"]})).status_code == 202
+    assert (await alice.get(f"/servers/{made['id']}/ips/n1")) == {"n1": [two[1]]}
+    error(await alice.act(made["id"], "removeFixedIp", {"address": "10.1.0.99"}), 400, "badRequest")
+    error(await alice.act(made["id"], "addFixedIp", {"networkId": made["id"]}), 400, "badRequest")
+    error(await alice.act(made["id"], "addFixedIp", {"networkId": network}, "2.44"), 404, "itemNotFound")
+
+    floating = (await alice.ask("POST", "/os-floating-ips", json={"pool": "public"})).json()["floating_ip"]
+    give = {"address": floating["ip"]}
+    assert (await alice.act(made["id"], "addFloatingIp", {"address": "192.0.2.1"})).status_code == 404
+    error(await alice.act(made["id"], "removeFloatingIp", give), 409, "conflictingRequest")
+    headers = alice.headers
+    public = (await cloud.client.get("/network/v2.0/networks?router:external=true", headers=headers)).json()["networks"]
+    router = {"router": {"name": "r", "external_gateway_info": {"network_id": public[0]["id"]}}}
+    made_router = (await cloud.client.post("/network/v2.0/routers", headers=headers, json=router)).json()["router"]
+    subnets = (await cloud.client.get(f"/network/v2.0/subnets?network_id={network}", headers=headers)).json()["subnets"]
+    path = f"/network/v2.0/routers/{made_router['id']}/add_router_interface"
+    joined = await cloud.client.put(path, headers=headers, json={"subnet_id": subnets[0]["id"]})
+    assert joined.status_code == 200, joined.text
+    assert (await alice.act(made["id"], "addFloatingIp", give)).status_code == 202
+    shown = (await alice.get(f"/servers/{made['id']}"))["server"]["addresses"]["n1"]
+    assert [(a["OS-EXT-IPS:type"]) for a in shown] == ["fixed", "floating"]
+    listed = (await alice.get("/os-floating-ips"))["floating_ips"][0]
+    assert (listed["instance_id"], listed["fixed_ip"]) == (made["id"], shown[0]["addr"])
+    assert (await alice.act(made["id"], "removeFloatingIp", give)).status_code == 202
+    assert (await alice.ask("DELETE", f"/os-floating-ips/{floating['id']}")).status_code == 202

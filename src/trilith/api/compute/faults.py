@@ -29,7 +29,7 @@ class NotImplementedHere(errors.TrilithError):
 
 
 #: error code → status, where it differs from the host's table
-STATUSES = {"not_implemented": 501, "too_large": 413, "no_valid_host": 400}
+STATUSES = {"not_implemented": 501, "unsupported": 501, "too_large": 413, "no_valid_host": 400}
 
 
 def error_body(status: int, err: errors.TrilithError) -> dict[str, dict[str, int | str]]:

@@ -16,7 +16,16 @@ from msgspec import UNSET, UnsetType
 
 from trilith import errors
 from trilith.agent.calls import Log, LogArgs
-from trilith.api.compute.floating_ip_actions import AddFloatingIp, RemoveFloatingIp, add_floating_ip, remove_floating_ip
+from trilith.api.compute.address_actions import (
+    AddFixedIp,
+    AddFloatingIp,
+    RemoveFixedIp,
+    RemoveFloatingIp,
+    add_fixed_ip,
+    add_floating_ip,
+    remove_fixed_ip,
+    remove_floating_ip,
+)
 from trilith.api.compute.microversions import has
 from trilith.api.compute.server_create import (
     DiskConfig,
@@ -71,6 +80,7 @@ async def act(call: Call) -> Any:
 
 def _power(verb: str, rule: str) -> Callable[[Call, Any], Awaitable[Answer]]:
     async def handler(call: Call, _value: Any) -> Answer:
+        """202; 409; 501 where the server's node cannot."""
         await change(call, rule, f"server.{verb}", lambda tx, server: servers.power(tx, server, verb))
         return Answer(status=ACCEPTED)
 
@@ -365,6 +375,8 @@ ACTIONS: dict[str, Action] = {
     "createImage": Action(_create_image, CreateImage),
     "addSecurityGroup": Action(_add_group, Group),
     "removeSecurityGroup": Action(_remove_group, Group),
+    "addFixedIp": Action(add_fixed_ip, AddFixedIp, until="no_ip_actions"),
+    "removeFixedIp": Action(remove_fixed_ip, RemoveFixedIp, until="no_ip_actions"),
     "addFloatingIp": Action(add_floating_ip, AddFloatingIp, until="no_ip_actions"),
     "removeFloatingIp": Action(remove_floating_ip, RemoveFloatingIp, until="no_ip_actions"),
     "os-resetState": Action(_reset_state, ResetState),

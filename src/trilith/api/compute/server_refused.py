@@ -46,12 +46,6 @@ REFUSED: dict[str, Refusal] = {
     "os-migrateLive": Refusal("os-migrate-server:migrate_live", "Live migration of a server", _BAD, _ONE_NODE),
     "createBackup": Refusal("os-create-backup", "A rotating backup of a server", _BAD, "Use createImage."),
     "trigger_crash_dump": Refusal("servers:trigger_crash_dump", "A crash dump of a server", _BAD, since="crash_dump"),
-    "addFixedIp": Refusal(
-        "os-multinic:add", "addFixedIp", _BAD, "Change the port through the network API.", until="no_ip_actions"
-    ),
-    "removeFixedIp": Refusal(
-        "os-multinic:remove", "removeFixedIp", _BAD, "Change the port through the network API.", until="no_ip_actions"
-    ),
     **{
         name: Refusal(
             "os-remote-consoles", "A remote console", _BAD, "Use os-getConsoleOutput.", until="remote_consoles"

@@ -1,4 +1,4 @@
-"""addFloatingIp and removeFloatingIp: what Nova proxied to the network service before 2.44."""
+"""The actions for floating and fixed IPs: what Nova proxied to the network service before 2.44."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trilith import errors
 from trilith.api.compute.server_load import change
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.commands import floating_ips
-from trilith.model.network import FloatingIp, Port
+from trilith.commands import floating_ips, ports
+from trilith.model.network import FixedIp, FloatingIp, Port
 from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
 
@@ -68,4 +68,43 @@ async def remove_floating_ip(call: Call, value: RemoveFloatingIp) -> Answer:
         floating_ips.disassociate(tx, floating)
 
     await change(call, "os-floating-ips:remove", "server.remove_floating_ip", body, locks=False)
+    return Answer(status=202)
+
+
+class AddFixedIp(msgspec.Struct, forbid_unknown_fields=True):
+    networkId: str | int
+
+
+class RemoveFixedIp(msgspec.Struct, forbid_unknown_fields=True):
+    address: str
+
+
+async def add_fixed_ip(call: Call, value: AddFixedIp) -> Answer:
+    """202: one more address for the server's port on the network; 400 where it has no port there; 404; 409."""
+    network = str(value.networkId)
+
+    def body(tx: Tx, server: Server) -> None:
+        mine = tx.select(Port, device_id=server.id, network_id=network)
+        if not mine or not mine[0].fixed_ips:
+            raise errors.Invalid(f"Network {network} is not one of instance {server.id}.", field="networkId")
+        port = mine[0]
+        more = FixedIp(subnet_id=port.fixed_ips[0].subnet_id, ip_address="")
+        ports.update_port(tx, port, fixed_ips=[*port.fixed_ips, more])
+
+    await change(call, "os-multinic:add", "server.add_fixed_ip", body)
+    return Answer(status=202)
+
+
+async def remove_fixed_ip(call: Call, value: RemoveFixedIp) -> Answer:
+    """202; 400 for an address that the server does not have; 404; 409."""
+
+    def body(tx: Tx, server: Server) -> None:
+        for port in tx.select(Port, device_id=server.id):
+            left = [ip for ip in port.fixed_ips if ip.ip_address != value.address]
+            if len(left) < len(port.fixed_ips):
+                ports.update_port(tx, port, fixed_ips=left)
+                return
+        raise errors.Invalid(f"Fixed IP {value.address} not found for instance {server.id}.", field="address")
+
+    await change(call, "os-multinic:remove", "server.remove_fixed_ip", body)
     return Answer(status=202)
