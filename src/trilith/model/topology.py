@@ -30,6 +30,7 @@ class NetworkSpec:
 
     names: (lower-case host name or FQDN, addresses) answered by OVN's own DNS on this network.
     metadata_port_id, metadata_mac: the localport that the agent binds inside the network's namespace.
+    admin_up: False disables every port on it, whatever each port says of itself.
     """
 
     id: str
@@ -44,6 +45,7 @@ class NetworkSpec:
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()
     metadata_port_id: str = ""
     metadata_mac: str = ""
+    admin_up: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

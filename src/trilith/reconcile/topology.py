@@ -101,6 +101,7 @@ def networks(reader: Reader, settings: Settings, ids: Sequence[str]) -> list[Net
                 names=tuple(_names(names[network.id], domain_of(network))),
                 metadata_port_id=network.metadata_port_id,
                 metadata_mac=network.metadata_mac,
+                admin_up=network.admin_up,
             )
         )
     return made

@@ -40,7 +40,9 @@ class Memory:
                 case "update":
                     rows[row].update({k: decode(v) for k, v in op["row"].items()})  # type: ignore[attr-defined]
                 case "delete":
-                    del rows[row]
+                    further = op["where"][1:]  # type: ignore[index]
+                    if row in rows and all(rows[row].get(c) == decode(v) for c, _, v in further) or not further:
+                        del rows[row]
                 case "mutate" if row in rows:
                     for column, how, value in op["mutations"]:  # type: ignore[attr-defined]
                         kept = [m for m in rows[row].get(column, []) if m not in decode(value)]  # type: ignore[union-attr, operator]

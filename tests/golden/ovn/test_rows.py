@@ -64,7 +64,8 @@ def test_an_older_revision_is_skipped(filled: Memory) -> None:
 
 def test_every_change_of_a_stored_noun_is_guarded(filled: Memory) -> None:
     operations = compose(filled, BATCH, cloud="cloud-1", gateway_chassis=("n1", "n2"))
-    assert sum(op["op"] == "wait" for op in operations) == len(BATCH)
+    # and the drop group, which another writer may take away
+    assert sum(op["op"] == "wait" for op in operations) == len(BATCH) + 1
 
 
 def test_the_last_word_of_a_batch_counts() -> None:
@@ -76,8 +77,8 @@ def test_the_last_word_of_a_batch_counts() -> None:
     assert "port-free" in json.dumps(memory.dump())
 
 
-def test_removing_all_leaves_the_drop_group_only(filled: Memory) -> None:
-    gone = [
+def _removals() -> list[Change]:
+    return [
         Remove(kind="network", id="net-private"),
         Remove(kind="network", id="net-public"),
         Remove(kind="router", id="router-1"),
@@ -85,11 +86,48 @@ def test_removing_all_leaves_the_drop_group_only(filled: Memory) -> None:
         Remove(kind="security_group", id="sg-stateless"),
         *(Remove(kind="port", id=port.id) for port in (WEB, FREE, BARE)),
     ]
-    run(filled, gone)
-    run(filled, gone)
-    left = filled.dump()
-    assert set(left) == {"ACL", "Port_Group"}
-    assert [row["ports"] for row in left["Port_Group"]] == [[]]
+
+
+def test_removing_all_leaves_nothing(filled: Memory) -> None:
+    run(filled, _removals())
+    assert filled.dump() == {}
+    run(filled, _removals())
+    assert filled.dump() == {}
+
+
+def test_removing_the_networks_alone_takes_the_drop_group_along(filled: Memory) -> None:
+    run(filled, [c for c in _removals() if isinstance(c, Remove) and c.kind != "port"])
+    assert filled.dump() == {}
+
+
+def test_the_drop_group_stays_as_long_as_one_port_is_in_it(filled: Memory) -> None:
+    def drops() -> list[object]:
+        return [g["ports"] for g in filled.dump()["Port_Group"] if str(g["name"]).startswith("trilith_drop")]
+
+    run(filled, [Remove(kind="port", id=WEB.id)])
+    assert drops() == [["Logical_Switch_Port: port-bare"]]
+    # the last one goes as another comes: the group stays
+    run(filled, [Remove(kind="port", id=BARE.id), Ensure(noun=replace(WEB, revision=9))])
+    assert drops() == [["Logical_Switch_Port: port-web"]]
+    run(filled, [Ensure(noun=replace(WEB, revision=10, security_groups=(), port_security=False))])
+    assert drops() == []
+    run(filled, [Ensure(noun=replace(WEB, revision=11))])
+    assert drops() == [["Logical_Switch_Port: port-web"]]
+
+
+def test_a_network_that_is_down_takes_all_its_ports_down(filled: Memory) -> None:
+    def enabled() -> dict[str, object]:
+        return {str(p["name"]): p["enabled"] for p in filled.dump()["Logical_Switch_Port"]}
+
+    up = enabled()
+    run(filled, [Ensure(noun=replace(PRIVATE, revision=4, admin_up=False))])
+    on_it = {"port-web", "port-free", "port-bare", "port-r-in", "port-metadata"}
+    assert {name for name, value in enabled().items() if value == [False]} >= on_it & set(up)
+    # what is changed meanwhile stays down, and a port's own word is kept
+    run(filled, [Ensure(noun=replace(WEB, revision=9, admin_up=False)), Ensure(noun=replace(ROUTER, revision=9))])
+    assert enabled()["port-web"] == [False]
+    run(filled, [Ensure(noun=replace(PRIVATE, revision=5))])
+    assert enabled() == up | {"port-web": [False]}
 
 
 def test_removing_a_network_takes_its_ports_along(filled: Memory) -> None:

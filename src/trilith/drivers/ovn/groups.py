@@ -11,6 +11,8 @@ from trilith.drivers.ovn.rows import Value
 from trilith.model.topology import RuleSpec, SecurityGroupSpec
 
 GROUP = "Port_Group"
+#: how the group that drops is named among a port's groups
+DROP = "drop"
 _DROP_PRIORITY = 1001
 _ALLOW_PRIORITY = 1002
 
@@ -62,7 +64,9 @@ def drop_group(cloud: str) -> tuple[UUID, str]:
 def ensure_drop_group(plan: Plan) -> None:
     """All secured ports are in it: what no rule lets through is dropped, except what a host needs to be a host."""
     row, name = drop_group(plan.cloud)
-    if plan.get(GROUP, row) is not None:
+    found = plan.get(GROUP, row)
+    if found is not None:
+        plan.guard(GROUP, row, found)  # another writer may take it away with what it thinks the last port
         return
     acls = [
         _acl(plan, name, "from-lport", _DROP_PRIORITY, f"inport == @{name} && ip", "drop"),
@@ -77,6 +81,14 @@ def ensure_drop_group(plan: Plan) -> None:
     ]
     ids = rows.marks(plan.cloud, "drop-group", plan.cloud)
     plan.put(GROUP, row, {"name": name, "acls": acls, "external_ids": ids})
+
+
+def leave_drop_group(plan: Plan, port: UUID) -> None:
+    """The group goes with its last port."""
+    row, _ = drop_group(plan.cloud)
+    if plan.get(GROUP, row) is not None:
+        plan.take_from(GROUP, row, "ports", port)
+        plan.drop_if_empty(GROUP, row, "ports")
 
 
 def _acl(plan: Plan, group: str, direction: str, priority: int, expression: str, action: str = "allow") -> UUID:

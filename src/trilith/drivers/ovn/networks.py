@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from trilith.drivers.ovn import rows
+from trilith.drivers.ovn.groups import DROP, leave_drop_group
 from trilith.drivers.ovn.plan import Plan
 from trilith.drivers.ovn.rows import Row, Value
 from trilith.model.topology import NetworkSpec, SubnetSpec
@@ -19,6 +20,7 @@ LEASE_SECONDS = 43200
 
 SWITCH = "Logical_Switch"
 PORT = "Logical_Switch_Port"
+_DOWN = "trilith:down"
 
 
 def dhcp_row(subnet_id: str) -> UUID:
@@ -52,6 +54,13 @@ def ensure_network(plan: Plan, spec: NetworkSpec) -> None:
     plan.put(SWITCH, switch, columns)
     if before and ra_configs(before) != ra_configs(ids):
         _readvertise(plan, switch, ids)
+    if before and before.get(_DOWN, "") != ids.get(_DOWN, ""):
+        _enable(plan, switch, spec.admin_up)
+
+
+def is_down(network: Row) -> bool:
+    """True for a switch whose network is administratively down."""
+    return rows.external_ids(network).get(_DOWN, "") == "true"
 
 
 def remove_network(plan: Plan, network_id: str) -> None:
@@ -65,7 +74,10 @@ def remove_network(plan: Plan, network_id: str) -> None:
         plan.drop_root("DHCP_Options", dhcp_row(subnet_id))
     plan.drop_root("DNS", rows.row_id(network_id, "dns"))
     for port in _references(found, "ports"):
-        own = rows.external_ids(plan.get(PORT, port) or {}).get(rows.ID, "")
+        ids = rows.external_ids(plan.get(PORT, port) or {})
+        if DROP in _listed(ids, "groups"):
+            leave_drop_group(plan, port)
+        own = ids.get(rows.ID, "")
         for version in (4, 6):
             plan.drop_root("DHCP_Options", rows.row_id(own, f"dhcpv{version}"))
     plan.drop_root(SWITCH, switch)
@@ -99,6 +111,7 @@ def _marks(cloud: str, spec: NetworkSpec) -> dict[str, str]:
         ra=advertised[0].ipv6_ra_mode if advertised else "",
         ra_dns=v6_dns[0] if v6_dns else "",
         domain=spec.dns_domain.rstrip("."),
+        down="" if spec.admin_up else "true",
     )
 
 
@@ -112,6 +125,7 @@ def _parts(cloud: str, spec: NetworkSpec) -> dict[UUID, dict[str, Value]]:
             "addresses": ["unknown"],
             "options": {"network_name": spec.physical_network},
             "tag": [spec.segmentation] if spec.segmentation else [],
+            "enabled": [spec.admin_up],
             "external_ids": rows.marks(cloud, "localnet", spec.id),
         }
     if spec.metadata_port_id:
@@ -121,6 +135,7 @@ def _parts(cloud: str, spec: NetworkSpec) -> dict[UUID, dict[str, Value]]:
             "type": "localport",
             # with the two well-known addresses OVN answers ARP and ND for guests that have no route by DHCP
             "addresses": [" ".join([spec.metadata_mac, *own, METADATA_V4, METADATA_V6])],
+            "enabled": [spec.admin_up],
             "external_ids": rows.marks(cloud, "metadata", spec.metadata_port_id, network=spec.id),
         }
     return parts
@@ -198,6 +213,14 @@ def _readvertise(plan: Plan, switch: UUID, ids: Mapping[str, str]) -> None:
         inner = rows.router_port_row(own.get(rows.ID, ""))
         if own.get(rows.KIND) == "router-port" and plan.get("Logical_Router_Port", inner) is not None:
             plan.put("Logical_Router_Port", inner, {"ipv6_ra_configs": ra_configs(ids)})
+
+
+def _enable(plan: Plan, switch: UUID, up: bool) -> None:
+    """OVN has no switch that is off, so each port on it is (the network's own came with their columns)."""
+    for port in _references(plan.get(SWITCH, switch) or {}, "ports"):
+        own = rows.external_ids(plan.get(PORT, port) or {})
+        if own.get(rows.KIND) in ("port", "router-port"):
+            plan.put(PORT, port, {"enabled": [up and own.get(_DOWN, "") != "true"]})
 
 
 def _references(row: Row, column: str) -> list[UUID]:

@@ -30,6 +30,8 @@ class Plan:
         self.gateway_chassis = tuple(gateway_chassis)
         self.checks: list[Op] = []
         self.ops: list[Op] = []
+        self._guarded: set[tuple[str, UUID]] = set()
+        self._last: dict[tuple[str, UUID, str], None] = {}
         self._members: dict[tuple[str, UUID, str], dict[UUID, bool]] = {}  # column → member → in or out
         self._view = view
         self._staged: dict[tuple[str, UUID], dict[str, Value] | None] = {}
@@ -46,7 +48,7 @@ class Plan:
             into = [member for member, inside in changes.items() if inside]
             members += [rows.take_from(table, row, column, out)] if out else []
             members += [rows.add_to(table, row, column, into)] if into else []
-        ops = [*self.ops, *members]
+        ops = [*self.ops, *members, *(rows.delete_if_empty(*which) for which in self._last)]
         return [*self.checks, *ops] if ops else []
 
     def get(self, table: str, row: UUID) -> Row | None:
@@ -63,7 +65,8 @@ class Plan:
 
     def guard(self, table: str, row: UUID, found: Row) -> None:
         """Let the transaction fail if another writer changes the row's revision first."""
-        if (table, row) not in self._staged:
+        if (table, row) not in self._staged and (table, row) not in self._guarded:
+            self._guarded.add((table, row))
             self.checks.append(rows.unchanged(table, row, {"external_ids": dict(rows.external_ids(found))}))
 
     def put(self, table: str, row: UUID, columns: Mapping[str, Value]) -> bool:
@@ -92,6 +95,10 @@ class Plan:
 
     def take_from(self, table: str, row: UUID, column: str, member: UUID) -> None:
         self._members.setdefault((table, row, column), {})[member] = False
+
+    def drop_if_empty(self, table: str, row: UUID, column: str) -> None:
+        """Delete the row if the column has no member left once all else is done; ovsdb-server looks, not the view."""
+        self._last[table, row, column] = None
 
     def switch(self, network_id: str) -> tuple[UUID, Row]:
         """A network's logical switch. Raises Missing."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from trilith.drivers.ovn import rows
-from trilith.drivers.ovn.networks import PORT, SWITCH, ra_configs
+from trilith.drivers.ovn.networks import PORT, SWITCH, is_down, ra_configs
 from trilith.drivers.ovn.plan import Plan
 from trilith.drivers.ovn.rows import Row, Value
 from trilith.model.topology import RouterGatewaySpec, RouterInterfaceSpec, RouterSpec
@@ -87,6 +87,7 @@ def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGate
             "type": "router",
             "addresses": ["router"],
             "options": options,
+            "enabled": [not is_down(network)],
             "external_ids": rows.marks(plan.cloud, "router-port", end.port_id, network=end.network_id, router=spec.id),
         },
     )

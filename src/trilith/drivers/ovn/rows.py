@@ -117,6 +117,11 @@ def delete(table: str, row: UUID) -> Op:
     return {"op": "delete", "table": table, "where": _is(row)}
 
 
+def delete_if_empty(table: str, row: UUID, column: str) -> Op:
+    where = [["_uuid", "==", ["uuid", str(row)]], [column, "==", ["set", []]]]
+    return {"op": "delete", "table": table, "where": where}
+
+
 def add_to(table: str, row: UUID, column: str, members: Iterable[UUID]) -> Op:
     return {"op": "mutate", "table": table, "where": _is(row), "mutations": [[column, "insert", encode(list(members))]]}
 
