@@ -7,14 +7,16 @@ the stream is opened again as soon as somebody listens.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
 
 from trilith import errors
 from trilith.agent import calls, wire
+from trilith.agent.channels import Channels
 from trilith.agent.guests import Guests
+from trilith.drivers.contract import ComputeDriver
 from trilith.model.guest import HostFacts
 
 log = structlog.get_logger("agent")
@@ -58,7 +60,7 @@ class Agent:
             began = asyncio.get_running_loop().time()
             try:
                 await self._session(reader, writer)
-            except (ConnectionError, errors.Backend) as err:
+            except (ConnectionError, errors.TrilithError) as err:
                 log.warning("the stream to the controller broke", node=self.node, error=str(err))
             finally:
                 writer.close()
@@ -68,52 +70,68 @@ class Agent:
             await asyncio.sleep(pause)
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until the controller ends the stream. Raises what broke it. What runs for it ends with it."""
         facts = self._facts or await self.prepare()
-        out: asyncio.Queue[wire.Message] = asyncio.Queue()
-        out.put_nowait(wire.Hello(node=self.node, cloud_id=self.cloud_id, facts=facts, simulated=self._simulated))
-        out.put_nowait(wire.Report(guests=await self.guests.facts()))
-        async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(_send(out, writer), name="agent-send"),
-                group.create_task(self._report(out), name="agent-report"),
-                *(group.create_task(self._events(d, out), name="agent-events") for d in self.guests.computes.values()),
-            ]
-            while (message := await wire.receive(reader)) is not None:
-                self._take(message, out)
-            for task in [*background, *self._requests.values()]:
+        out = wire.Outbox(writer)
+        out.put(wire.Hello(node=self.node, cloud_id=self.cloud_id, facts=facts, simulated=self._simulated))
+        out.put(wire.Report(guests=await self.guests.facts()))
+        channels = Channels(self.guests, out)
+        read = asyncio.create_task(self._read(reader, out, channels), name="agent-read")
+        tasks = {
+            read,
+            asyncio.create_task(out.run(), name="agent-send"),
+            asyncio.create_task(self._report(out), name="agent-report"),
+            *(asyncio.create_task(self._events(d, out), name="agent-events") for d in self.guests.computes.values()),
+        }
+        running = set(tasks)
+        try:
+            while not read.done():
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            ending = [*tasks, *self._requests.values()]
+            for task in ending:
                 task.cancel()
-        await asyncio.gather(*self._requests.values(), return_exceptions=True)
-        self._requests.clear()
+            await channels.close()
+            await asyncio.gather(*ending, return_exceptions=True)
+            self._requests.clear()
 
-    def _take(self, message: wire.Message, out: asyncio.Queue[wire.Message]) -> None:
-        match message:
-            case wire.Request():
-                task = asyncio.create_task(self._answer(message, out), name=f"agent-{message.call}")
-                self._requests[message.id] = task
-                task.add_done_callback(lambda _t, id=message.id: self._requests.pop(id, None))  # type: ignore[misc]
-            case wire.Cancel(id=id):
-                if id in self._requests:
-                    self._requests[id].cancel()
-            case _:
-                raise errors.Backend(f"The controller sent {type(message).__name__}, which controllers do not send.")
+    async def _read(self, reader: asyncio.StreamReader, out: wire.Outbox, channels: Channels) -> None:
+        while (message := await wire.receive(reader)) is not None:
+            match message:
+                case wire.Request():
+                    task = asyncio.create_task(self._answer(message, out), name=f"agent-{message.call}")
+                    self._requests[message.id] = task
+                    task.add_done_callback(lambda _t, id=message.id: self._requests.pop(id, None))  # type: ignore[misc]
+                case wire.Cancel(id=id):
+                    if id in self._requests:
+                        self._requests[id].cancel()
+                case wire.Open() | wire.Chunk() | wire.Credit() | wire.Resize() | wire.Close():
+                    channels.take(message)
+                case _:
+                    raise errors.Backend(
+                        f"The controller sent {type(message).__name__}, which controllers do not send."
+                    )
 
-    async def _answer(self, request: wire.Request, out: asyncio.Queue[wire.Message]) -> None:
+    async def _answer(self, request: wire.Request, out: wire.Outbox) -> None:
         def progress(percent: int, note: str) -> None:
-            out.put_nowait(wire.Progress(request.id, percent, note))
+            out.put(wire.Progress(request.id, percent, note))
 
         try:
             self._check_epoch(request)
-            async with asyncio.timeout(request.timeout):
+            async with asyncio.timeout(request.timeout) as deadline:
                 value = await calls.run(self, request.call, request.args, progress)
-            out.put_nowait(wire.Result(request.id, value))
-        except TimeoutError:
-            text = f"{request.call} did not end within {request.timeout:.0f} s."
-            out.put_nowait(wire.Failure(request.id, "deadline", text))
+            out.put(wire.Result(request.id, value))
         except errors.TrilithError as err:
-            out.put_nowait(wire.Failure(request.id, err.code, err.message, err.hint))
+            out.put(wire.Failure(request.id, err.code, err.message, err.hint))
         except Exception as err:
+            if isinstance(err, TimeoutError) and deadline.expired():
+                text = f"{request.call} did not end within {request.timeout:.0f} s."
+                out.put(wire.Failure(request.id, "deadline", text))
+                return
             log.exception("bug in a node call", call=request.call)
-            out.put_nowait(wire.Failure(request.id, "bug", f"{type(err).__name__}: {err}"))
+            out.put(wire.Failure(request.id, "bug", f"{type(err).__name__}: {err}"))
 
     def _check_epoch(self, request: wire.Request) -> None:
         """A controller that lost its claim must not act any more. Raises Conflict."""
@@ -124,17 +142,17 @@ class Agent:
             raise errors.Conflict(f"Claim {request.epoch} of {request.resource} is older than {seen}.")
         self._epochs[request.resource] = request.epoch
 
-    async def _report(self, out: asyncio.Queue[wire.Message]) -> None:
+    async def _report(self, out: wire.Outbox) -> None:
         while True:
             await asyncio.sleep(self._report_seconds)
             try:
-                out.put_nowait(wire.Report(guests=await self.guests.facts()))
+                out.put(wire.Report(guests=await self.guests.facts()))
             except errors.TrilithError as err:
                 log.warning("facts could not be read", node=self.node, error=str(err))
 
-    async def _events(self, driver: object, out: asyncio.Queue[wire.Message]) -> None:
-        async for event in driver.events():  # type: ignore[attr-defined]
-            out.put_nowait(wire.Event(event))
+    async def _events(self, driver: ComputeDriver, out: wire.Outbox) -> None:
+        async for event in driver.events():
+            out.put(wire.Event(event))
 
     async def _probe(self) -> HostFacts:
         """The facts of all drivers as one. Raises Backend when no driver works here."""
@@ -163,11 +181,8 @@ class Agent:
             hypervisor_version=first.hypervisor_version,
             cpu_info=first.cpu_info,
             warnings=tuple(dict.fromkeys([*(w for f in found for w in f.warnings), *problems])),
+            capabilities={
+                str(pillar): tuple(name for name, able in asdict(driver.capabilities).items() if able is True)
+                for pillar, driver in self.guests.computes.items()
+            },
         )
-
-
-async def _send(out: asyncio.Queue[wire.Message], writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while True:
-            writer.write(wire.encode(await out.get()))
-            await writer.drain()

@@ -9,6 +9,7 @@ from trilith.commands import blobs, images, ports, quota, server_networks
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import (
     check_sizes,
+    require_capability,
     submit_job,
     usable_image,
 )
@@ -123,8 +124,12 @@ def revert_resize(tx: Tx, server: Server) -> Server:
 
 
 def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str, str]) -> Image:
-    """An image of the root disk, in the caller's project; the record is there at once, `saving`."""
+    """An image of the root disk, in the caller's project; the record is there at once, `saving`.
+
+    Raises Conflict, and Unsupported where the server's node has no snapshots on its pillar.
+    """
     model.require(server, "image_snapshot")
+    require_capability(tx, server, "snapshot", "have no snapshots")
     source = tx.find(Image, server.image_id)
     properties = {
         **{k: v for k, v in server.image_properties.items() if not k.startswith("trilith_build")},
@@ -149,8 +154,10 @@ def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str
 
 
 def attach_port(tx: Tx, actor: Actor, server: Server, request: NetworkRequest) -> Port:
-    """Raises Conflict for a port in use, Invalid where the request names nothing usable."""
+    """Raises Conflict for a port in use, Invalid where the request names nothing usable, Unsupported for a running
+    server whose node cannot add interfaces to it."""
     model.require(server, "attaching")
+    _require_hotplug(tx, server)
     port = server_networks.attach(tx, actor, server, (request,))[0]
     if server.node:
         port = ports.bind_port(tx, port, server.node, server.id, server_networks.OWNER)
@@ -165,5 +172,11 @@ def detach_port(tx: Tx, server: Server, port_id: str) -> None:
     port = tx.find(Port, port_id)
     if port is None or port.device_id != server.id:
         raise errors.Missing(f"Instance {server.id} does not have interface {port_id}.")
+    _require_hotplug(tx, server)
     job = submit_job(tx, server, "server.detach_port", args.PortChange(port_id=port_id), action="detach_interface")
     tx.change(server, **model.begin(server, "attaching"), job_id=job.id)
+
+
+def _require_hotplug(tx: Tx, server: Server) -> None:
+    if server.state is not ServerState.STOPPED:
+        require_capability(tx, server, "hotplug_nic", "take and lose no interfaces while they run; stop it first")

@@ -180,10 +180,31 @@ def delete(tx: Tx, server: Server) -> Server:
     return tx.change(server, task="deleting", job_id=job.id)
 
 
+#: verb → the driver's capability that it needs
+_NEEDS = {"pause": "pause", "unpause": "pause", "suspend": "suspend", "resume": "suspend"}
+
+
+def require_capability(tx: Tx, server: Server, capability: str, cannot: str) -> None:
+    """Raises Unsupported when the facts of the server's node say that its driver lacks it."""
+    node = node_of(tx, server.node) if server.node else None
+    if node is None or node.facts is None or server.pillar is None:
+        return
+    able = node.facts.capabilities.get(server.pillar)
+    if able is not None and capability not in able:
+        raise errors.Unsupported(
+            f"Instance {server.id}: {server.pillar} guests on node {node.name} {cannot}.", capability=capability
+        )
+
+
 def power(tx: Tx, server: Server, verb: str, *, timeout: float = 60.0) -> Server:
-    """verb: start stop reboot reboot_hard pause unpause suspend resume. Raises Conflict by the transition table."""
+    """verb: start stop reboot reboot_hard pause unpause suspend resume.
+
+    Raises Conflict by the transition table, Unsupported for what the server's node cannot do on its pillar.
+    """
     task, action, desired = args.POWER[verb]
     model.require(server, task)
+    if verb in _NEEDS:
+        require_capability(tx, server, _NEEDS[verb], f"cannot {verb}")
     wanted: dict[str, Any] = {"desired": desired} if desired is not None else {}
     job = submit_job(tx, server, f"server.{verb}", args.Power(timeout=timeout), action=action)
     return tx.change(server, **model.begin(server, task), job_id=job.id, **wanted)

@@ -154,6 +154,8 @@ class HostFacts:
 
     inventories: VCPU (threads), MEMORY_MB (MiB), DISK_GB (GiB) by the standard resource class names.
     traits: os-traits names and CUSTOM_ ones.
+    capabilities: the names of the driver's true ComputeCapabilities by pillar, so that the API refuses at once what
+    this node cannot do. A pillar that is not in it was not asked (a node of a release before it).
     """
 
     hostname: str
@@ -164,6 +166,7 @@ class HostFacts:
     hypervisor_version: int
     cpu_info: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    capabilities: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ class SimulatedCompute:
             pillar=self._pillar,
             forms=(ImageForm.DISK, ImageForm.ROOTFS, ImageForm.BARE),
             pause=True,
-            suspend=True,
+            suspend=self._pillar is not Pillar.LXC,  # as the real ones: nobody saves a container's memory here
             hotplug_nic=True,
             snapshot_form="root-tar",
             serial_console=True,
