@@ -277,7 +277,10 @@ class Shape:
         if server.fault is not None and shown in states.FAULT_STATUSES:
             fault = server.fault
             made.fault = FaultView(
-                fault.code, iso(fault.created), fault.message, fault.details if self.attributes else UNSET
+                fault.code,
+                iso(fault.created),
+                fault.message,
+                fault.details if self.attributes or fault.code != 500 else UNSET,
             )
         if self.everything:
             self._details(made, server, around)
