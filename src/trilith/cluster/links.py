@@ -20,6 +20,9 @@ from trilith.model.guest import GuestEvent, GuestFacts, HostFacts
 T = TypeVar("T")
 log = structlog.get_logger("links")
 
+#: seconds in which a peer says who it is
+_HELLO_SECONDS = 30.0
+
 Joined = Callable[[wire.Hello], Awaitable[None]]
 Left = Callable[[str], Awaitable[None]]
 Reported = Callable[[str, list[GuestFacts], HostFacts | None], Awaitable[None]]
@@ -33,19 +36,33 @@ class Link:
         self.node = hello.node
         self.hello = hello
         self.writer = writer
+        self.outbox = wire.Outbox(writer)
         self.waiting: dict[int, tuple[asyncio.Future[msgspec.Raw], Callable[[int, str], None] | None]] = {}
+        self.opening: dict[int, asyncio.Future[None]] = {}
+        self.channels: dict[int, wire.Channel] = {}
 
     def send(self, message: wire.Message) -> None:
-        self.writer.write(wire.encode(message))
+        """Never waits. Raises TooLarge."""
+        self.outbox.put(message)
 
     def fail_all(self) -> None:
         for future, _ in self.waiting.values():
             if not future.done():
                 future.set_exception(errors.Backend(f"Node {self.node} went away during the call."))
         self.waiting.clear()
+        for channel in list(self.channels.values()):
+            channel.end(errors.Backend(f"Node {self.node} went away."))
+
+    def channel_ended(self, id: int) -> None:
+        channel = self.channels.pop(id)
+        opening = self.opening.pop(id, None)
+        if opening is not None and not opening.done():
+            opening.set_exception(channel.failure or errors.Conflict(channel.reason or "The stream ended at once."))
 
 
 class Links:
+    """joined, left: await the store. reported, happened: only take note, as they hold up the node's other messages."""
+
     def __init__(self, *, cloud_id: str, joined: Joined, left: Left, reported: Reported, happened: Happened) -> None:
         self.cloud_id = cloud_id
         self._joined, self._left, self._reported, self._happened = joined, left, reported, happened
@@ -53,6 +70,7 @@ class Links:
         self._server: asyncio.Server | None = None
         self._ids = itertools.count(1)
         self._arrived = asyncio.Event()
+        self._joining: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -103,9 +121,7 @@ class Links:
         """
         if node not in self._links and wait:
             await self.wait_for(node, timeout=wait)
-        link = self._links.get(node)
-        if link is None:
-            raise errors.Backend(f"Node {node} is not connected.", hint="Look at `openstack compute service list`.")
+        link = self._link(node)
         id = next(self._ids)
         future: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         link.waiting[id] = (future, progress)
@@ -124,6 +140,35 @@ class Links:
             link.waiting.pop(id, None)
         return msgspec.msgpack.decode(value, type=result)
 
+    async def open(self, node: str, name: str, args: Any, *, timeout: float = 40.0) -> wire.Channel:
+        """A channel to a guest, from the node's table of them. The caller closes it.
+
+        Raises what the node reported, Backend when the node is away, Deadline after `timeout` s.
+        """
+        link = self._link(node)
+        id = next(self._ids)
+        message = wire.Open(id=id, call=name, args=msgspec.Raw(msgspec.msgpack.encode(args)))
+        channel = wire.Channel(id, link.outbox, credit=0, ended=link.channel_ended)
+        opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        link.send(message)
+        link.channels[id], link.opening[id] = channel, opening
+        try:
+            async with asyncio.timeout(timeout):
+                await opening
+        except TimeoutError:
+            raise errors.Deadline(f"{name} on node {node} did not open within {timeout:.0f} s.") from None
+        finally:
+            link.opening.pop(id, None)
+            if not opening.done() or opening.cancelled() or opening.exception() is not None:
+                channel.close()
+        return channel
+
+    def _link(self, node: str) -> Link:
+        link = self._links.get(node)
+        if link is None:
+            raise errors.Backend(f"Node {node} is not connected.", hint="Look at `openstack compute service list`.")
+        return link
+
     async def close(self) -> None:
         self._closing = True
         if self._server is not None:
@@ -139,37 +184,72 @@ class Links:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        link: Link | None = None
+        node = ""
         try:
-            hello = await wire.receive(reader)
-            if not isinstance(hello, wire.Hello) or hello.cloud_id != self.cloud_id:
-                log.warning("a peer that is no agent of this cloud was refused")
+            hello = await self._hello(reader)
+            if hello is None:
                 return
-            if hello.node in self._links:
-                log.warning("a second agent of the same node was refused", node=hello.node)
-                return
-            await self._joined(hello)
-            link = Link(hello, writer)
-            self._links[hello.node] = link
+            node = hello.node
+            self._joining.add(node)
+            try:
+                await self._joined(hello)
+                link = Link(hello, writer)
+                self._links[node] = link
+            finally:
+                self._joining.discard(node)
             self._arrived.set()
-            while (message := await wire.receive(reader)) is not None:
-                await self._take(link, message)
-        except errors.TrilithError as err:
-            log.error("an agent's stream was closed", node=link.node if link else "", error=str(err))
+            await self._exchange(link, reader)
+        except (errors.TrilithError, ConnectionError) as err:
+            log.error("an agent's stream was closed", node=node, error=str(err))
         except asyncio.CancelledError:
             if not self._closing:
                 raise
-        except Exception:  # noqa: BLE001  a bug of ours ends this stream, with its trace in the log
-            log.exception("bug while serving an agent", node=link.node if link else "")
+        except Exception:  # a bug of ours ends this stream, with its trace in the log
+            log.exception("bug while serving an agent", node=node)
         finally:
-            self._tasks.discard(task)
-            if link is not None:
-                self._links.pop(link.node, None)
-                link.fail_all()
+            link_gone = self._links.pop(node, None)
+            if link_gone is not None:
+                link_gone.fail_all()
                 if not self._closing:
                     with contextlib.suppress(errors.Backend):  # the store may be gone; the next start sets it right
-                        await self._left(link.node)
+                        await self._left(node)
             writer.close()
+            self._tasks.discard(task)
+
+    async def _hello(self, reader: asyncio.StreamReader) -> wire.Hello | None:
+        """The first message; None for a peer that is refused."""
+        try:
+            async with asyncio.timeout(_HELLO_SECONDS):
+                hello = await wire.receive(reader)
+        except TimeoutError:
+            hello = None
+        if not isinstance(hello, wire.Hello) or hello.cloud_id != self.cloud_id:
+            log.warning("a peer that is no agent of this cloud was refused")
+            return None
+        if hello.node in self._links or hello.node in self._joining:
+            log.warning("a second agent of the same node was refused", node=hello.node)
+            return None
+        return hello
+
+    async def _exchange(self, link: Link, reader: asyncio.StreamReader) -> None:
+        """Until the agent ends the stream. Raises what broke it."""
+
+        async def read() -> None:
+            while (message := await wire.receive(reader)) is not None:
+                await self._take(link, message)
+
+        tasks = [
+            asyncio.create_task(read(), name=f"link-read-{link.node}"),
+            asyncio.create_task(link.outbox.run(), name=f"link-send-{link.node}"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take(self, link: Link, message: wire.Message) -> None:
         match message:
@@ -182,6 +262,13 @@ class Links:
             case wire.Progress(id=id, percent=percent, note=note):
                 if (waiter := link.waiting.get(id)) and waiter[1] is not None:
                     waiter[1](percent, note)
+            case wire.Opened(id=id, credit=credit):
+                if (opening := link.opening.get(id)) and not opening.done():
+                    link.channels[id].start(credit)
+                    opening.set_result(None)
+            case wire.Chunk(id=id) | wire.Credit(id=id) | wire.Close(id=id):
+                if id in link.channels:  # else it was closed here, and the agent did not know yet
+                    link.channels[id].take(message)
             case wire.Event(event=event):
                 await self._happened(link.node, event)
             case wire.Report(guests=guests, facts=facts):

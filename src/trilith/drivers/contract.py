@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trilith.model.guest import (
     Artefact,
@@ -33,10 +33,12 @@ __all__ = [
     "BlobSource",
     "ComputeCapabilities",
     "ComputeDriver",
+    "InteractiveShell",
     "LocalSwitch",
     "NetworkDriver",
     "StorageCapabilities",
     "StorageDriver",
+    "Terminal",
 ]
 
 
@@ -55,6 +57,7 @@ class ComputeCapabilities:
     serial_console: bool = False
     vnc_console: bool = False
     execute: bool = False  # run a command inside
+    shell: bool = False  # an interactive login shell inside: the driver is an InteractiveShell, too
     disk_limit: bool = True  # flavor's disk is enforced; false makes placement refuse disk > 0
     emulated: bool = False  # no hardware virtualisation: runs, slowly
     simulated: bool = False
@@ -130,6 +133,35 @@ class ComputeDriver(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and watchers. Guests go on."""
+        ...
+
+
+class Terminal(Protocol):
+    """Our end of a pty that something in a guest runs on. It has ended when reading gives nothing, or EIO."""
+
+    @property
+    def descriptor(self) -> int:
+        """Non-blocking. The caller reads and writes it, until it calls `close`."""
+        ...
+
+    @property
+    def said(self) -> bytes:
+        """What came out of it before the caller had it."""
+        ...
+
+    def resize(self, rows: int, cols: int) -> None: ...
+
+    async def close(self) -> None:
+        """Hang up: what runs on it ends as it does when a terminal is closed, and nothing of ours is left."""
+        ...
+
+
+@runtime_checkable
+class InteractiveShell(Protocol):
+    """What a ComputeDriver with the capability `shell` is besides."""
+
+    async def shell(self, server_id: str, *, rows: int, cols: int) -> Terminal:
+        """A login shell of root. Raises Conflict when the guest does not run or is paused."""
         ...
 
 

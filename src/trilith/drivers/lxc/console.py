@@ -73,7 +73,7 @@ class Consoles:
                 *argv, stdin=theirs, stdout=theirs, stderr=theirs, env=tool.clean_env(), start_new_session=True
             )
             try:
-                words = await _attached(ours, process)
+                words = await attached(ours, process)
                 if process.returncode is None:
                     tty.setraw(theirs)
                     await _copy(ours, reader, writer, process)
@@ -104,7 +104,7 @@ class Consoles:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _attached(master: int, process: asyncio.subprocess.Process) -> bytes:
+async def attached(master: int, process: asyncio.subprocess.Process) -> bytes:
     """Return when lxc-console has attached, or has ended, with what it said. It throws away what was typed before it
     set its terminal (TCSETSF), and that flush is what packet mode tells (ioctl_tty(2), TIOCPKT)."""
     loop = asyncio.get_running_loop()

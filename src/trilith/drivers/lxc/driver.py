@@ -14,8 +14,8 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from trilith.drivers.contract import ComputeCapabilities
-from trilith.drivers.lxc import cgroup, config, host, mounts, nics, state, tool
+from trilith.drivers.contract import ComputeCapabilities, Terminal
+from trilith.drivers.lxc import cgroup, config, host, mounts, nics, shell, state, tool
 from trilith.drivers.lxc.console import Consoles
 from trilith.drivers.lxc.pool import Pool
 from trilith.drivers.lxc.snapshot import write_snapshot
@@ -101,7 +101,7 @@ class LxcDriver:
     @property
     def capabilities(self) -> ComputeCapabilities:
         freezer = self._host is not None and self._host.cgroups.freezer
-        return ComputeCapabilities(
+        return ComputeCapabilities(  # noqa: S604  `shell` is a capability, not subprocess's
             pillar=Pillar.LXC,
             forms=(ImageForm.ROOTFS,),
             pause=freezer,
@@ -111,6 +111,7 @@ class LxcDriver:
             snapshot_form="root-tar",
             serial_console=True,
             execute=True,
+            shell=True,
             disk_limit=self._pool.limits,
         )
 
@@ -224,14 +225,21 @@ class LxcDriver:
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         if not argv:
             raise Invalid("There is no command to run.", field="command")
+        variables = ("PATH=" + tool.clean_env()["PATH"], "HOME=/root", "LANG=C.UTF-8")
+        return await tool.capture(await self._attach(server_id, variables, argv), timeout=timeout)
+
+    async def shell(self, server_id: str, *, rows: int, cols: int) -> Terminal:
+        return await shell.start(await self._attach(server_id, shell.ENVIRONMENT, shell.LOGIN), rows=rows, cols=cols)
+
+    async def _attach(self, server_id: str, variables: Sequence[str], argv: Sequence[str]) -> list[str]:
+        """Arguments that run argv inside. Raises Conflict, Backend where nothing can be run."""
         run = await self._running(server_id)
         if run.monitor is None:
             raise Backend("The container's monitor is gone, nothing can attach.", hint="Reboot the server (hard).")
         if await asyncio.to_thread(self._here.cgroups.frozen, config.group(server_id)):
             raise Conflict("The server is paused.", hint="Unpause it first.")
-        settings = [f"--set-var={name}" for name in ("PATH=" + tool.clean_env()["PATH"], "HOME=/root", "LANG=C.UTF-8")]
-        whole = [*self._lxc("lxc-attach", server_id), "--clear-env", *settings, "--", *argv]
-        return await tool.capture(whole, timeout=timeout)
+        settings = [f"--set-var={name}" for name in variables]
+        return [*self._lxc("lxc-attach", server_id), "--clear-env", *settings, "--", *argv]
 
     # ---- what the calls above share; the caller holds the server's turn
 
