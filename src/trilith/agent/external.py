@@ -16,6 +16,7 @@ from pathlib import Path
 from trilith.agent.supervise import DaemonSpec
 from trilith.drivers.ovn.tools import run
 from trilith.errors import Invalid
+from trilith.model.network import DEFAULT_DOMAIN
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -106,6 +107,11 @@ table ip {table} {{
                 "--except-interface=lo",
                 f"--listen-address={address}",
                 f"--resolv-file={upstream}",
+                # names and addresses of guests are OVN's to answer: what it leaves (AAAA of a guest with IPv4 only, the
+                # reverse of a private address) is unknown to the world, which may take seconds to say so
+                "--domain-needed",
+                "--bogus-priv",
+                f"--local=/{DEFAULT_DOMAIN}/",
                 "--cache-size=1000",
                 f"--pid-file={pidfile}",
                 "--log-facility=-",
