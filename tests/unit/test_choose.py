@@ -41,6 +41,9 @@ def refusal(demand: Demand, node: Candidate) -> str:
         ({"chosen": Pillar.XEN}, {}, "no form for xen"),
         ({"pillars": (Pillar.XEN,)}, {}, "needed xen, has lxc, kvm"),
         ({"affinity": "anti-affinity"}, {"servers_of_group": 1}, "anti-affinity"),
+        ({"affinity": "affinity", "group_nodes": frozenset({"n7"})}, {}, "affinity"),
+        ({"not_nodes": frozenset({"n1"})}, {}, "different_host"),
+        ({"only_nodes": frozenset({"n7"})}, {}, "same_host"),
         ({"chosen": Pillar.KVM, "machine_memory_mib": 600}, {}, "needs 600 MiB as a machine, had 512"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from trilith import errors
@@ -112,6 +114,8 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
     traits = {k.removeprefix("trait:"): v for k, v in extra.items() if k.startswith("trait:")}
     traits |= {k.removeprefix("trait:"): v for k, v in found.image_properties.items() if k.startswith("trait:")}
     group = reader.find(ServerGroup, found.group_id) if found.group_id else None
+    members = [m for m in reader.select(Server, group_id=found.group_id) if m.id != found.id] if group else []
+    hints = _hints(found)
     return Demand(
         vcpus=found.flavor.vcpus,
         memory_mib=found.flavor.ram,
@@ -122,9 +126,29 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
         forbidden=frozenset(t for t, v in traits.items() if v == "forbidden"),
         zone=found.zone_requested,
         node=node,
+        not_nodes=_nodes_of(reader, hints.get("different_host", ())),
+        only_nodes=_nodes_of(reader, hints.get("same_host", ())),
         affinity=group.policy if group else "",
+        group_nodes=frozenset(m.node for m in members if m.node),
+        group_most=group.rules.get("max_server_per_host", 1) if group else 1,
         machine_memory_mib=_number(found.image_properties.get("trilith_machine_min_ram", "")),
     )
+
+
+def _hints(found: Server) -> dict[str, list[str]]:
+    """The scheduler hints of the request that name servers (Nova: a server's id, or a list of them)."""
+    try:
+        kept = msgspec.json.decode(found.system_metadata.get("scheduler_hints", "{}"), type=dict[str, Any])
+    except msgspec.MsgspecError as err:
+        raise errors.Invalid(f"The scheduler hints of {found.id} cannot be read: {err}.") from err
+    named = {k: kept[k] for k in ("different_host", "same_host") if k in kept}
+    return {k: [str(v)] if isinstance(v, str) else [str(i) for i in v] for k, v in named.items()}
+
+
+def _nodes_of(reader: Reader, server_ids: Sequence[str]) -> frozenset[str]:
+    if not server_ids:
+        return frozenset()
+    return frozenset(s.node for s in reader.select(Server, id=list(server_ids)) if s.node)
 
 
 def _number(text: str) -> int:

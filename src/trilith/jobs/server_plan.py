@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trilith import errors
+from trilith.commands import server_details
+from trilith.config import Settings
 from trilith.jobs.services import Services
 from trilith.model.guest import BlobSource, NicSpec
-from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair
-from trilith.model.network import Network, Port, Subnet
+from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair, TaggedDevice
+from trilith.model.network import Network, Port, Subnet, guest_dns
 from trilith.model.plan import GuestPlan, MetadataEndpoint, interface_name
 from trilith.model.server import Server
 from trilith.store.mapping import REGISTRY
@@ -46,10 +48,17 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         keys=(Keypair(name=server.key_name, public_key=server.key_public),) if server.key_public else (),
         meta=server.metadata,
         user_data=user_data or None,
+        admin_pass=_password(reader, server),
+        devices=tuple(
+            TaggedDevice(type="nic", tags=(tag,), mac=p.mac_address)
+            for p in ports
+            if (tag := server_details.nic_tag(server, p.id))
+        ),
         launch_index=server.launch_index,
         reservation_id=server.reservation_id,
         networks=tuple(
-            _instance_nic(port, networks[port.network_id], subnets, n) for port, n in zip(ports, nics, strict=True)
+            _instance_nic(port, networks[port.network_id], subnets, n, services.settings)
+            for port, n in zip(ports, nics, strict=True)
         ),
         security_groups=server.security_groups,
     )
@@ -77,6 +86,12 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
     )
 
 
+def _password(reader: Reader, server: Server) -> str:
+    """The administrator's password that the creation answered with; it reaches the guest by its config drive only."""
+    sealed = server.system_metadata.get(server_details.ADMIN_PASS, "")
+    return reader.sealer.open(sealed, context=f"server.admin_pass:{server.id}").decode() if sealed else ""
+
+
 def _blob(services: Services, sha256: str, disk_format: str, properties: dict[str, str]) -> BlobSource:
     return BlobSource(sha256=sha256, path=str(services.blobs / sha256), disk_format=disk_format, properties=properties)
 
@@ -98,7 +113,9 @@ def _nic(port: Port, network: Network, number: int) -> NicSpec:
     )
 
 
-def _instance_nic(port: Port, network: Network, subnets: dict[str, Subnet], nic: NicSpec) -> InstanceNic:
+def _instance_nic(
+    port: Port, network: Network, subnets: dict[str, Subnet], nic: NicSpec, settings: Settings
+) -> InstanceNic:
     addresses = []
     for fixed in port.fixed_ips:
         subnet = subnets[fixed.subnet_id]
@@ -107,7 +124,7 @@ def _instance_nic(port: Port, network: Network, subnets: dict[str, Subnet], nic:
                 address=fixed.ip_address,
                 cidr=subnet.cidr,
                 gateway=subnet.gateway,
-                dns=subnet.dns,
+                dns=guest_dns(subnet, settings.dns, settings.external_cidr),
                 routes=tuple((r.destination, r.nexthop) for r in subnet.routes),
                 dhcp=subnet.dhcp,
                 ipv6_address_mode=subnet.ipv6_address_mode,

@@ -50,7 +50,10 @@ class Demand:
     zone: str = ""
     node: str = ""
     not_nodes: frozenset[str] = frozenset()
+    only_nodes: frozenset[str] = frozenset()  # empty: any
     affinity: str = ""  # "", affinity, anti-affinity, soft-affinity, soft-anti-affinity
+    group_nodes: frozenset[str] = frozenset()  # where the group's servers are
+    group_most: int = 1  # servers of an anti-affinity group that one node may have
     machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
 
 
@@ -138,11 +141,13 @@ def _refusal(demand: Demand, c: Candidate) -> tuple[str, Pillar | None]:
     if demand.zone and c.zone != demand.zone:
         return f"availability zone: needed {demand.zone}, is in {c.zone}", None
     if c.name in demand.not_nodes:
-        return "excluded for this server", None
-    if demand.affinity == "affinity" and not c.servers_of_group and not demand.node:
+        return "a scheduler hint (different_host) excludes it", None
+    if demand.only_nodes and c.name not in demand.only_nodes:
+        return "a scheduler hint (same_host) names other nodes", None
+    if demand.affinity == "affinity" and demand.group_nodes and c.name not in demand.group_nodes:
         return "affinity: the group's servers are elsewhere", None
-    if demand.affinity == "anti-affinity" and c.servers_of_group:
-        return "anti-affinity: a server of the group is here", None
+    if demand.affinity == "anti-affinity" and c.servers_of_group >= demand.group_most:
+        return f"anti-affinity: {c.servers_of_group} of the group are here, at most {demand.group_most} may be", None
     missing = demand.traits - c.traits
     if missing:
         return f"traits: needed {', '.join(sorted(missing))}", None
