@@ -5,6 +5,7 @@ Failures of the sdk, of the wire and of the cloud leave here as errors of ours, 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,9 @@ def connect(os_cloud: str = "", clouds_yaml: Path | None = None) -> Iterator[Clo
     from keystoneauth1 import exceptions as auth
     from openstack import exceptions as sdk
 
+    for chatty in ("keystoneauth", "openstack"):
+        # what they warn of comes as an error a moment later, in words of ours
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     name = os_cloud or os.environ.get("OS_CLOUD", "") or ("envvars" if os.environ.get("OS_AUTH_URL") else "trilith")
     if clouds_yaml is not None and not clouds_yaml.exists():
         raise errors.Missing(f"There is no {clouds_yaml}.", hint="Give --clouds-yaml, or start a cloud: trilith up")
