@@ -10,14 +10,16 @@ import asyncio
 import io
 import tarfile
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from trilith import errors
-from trilith.drivers.contract import ComputeCapabilities
+from trilith.drivers.contract import ComputeCapabilities, Terminal
 from trilith.drivers.simulated.fabric import Fault, no_fault
+from trilith.drivers.simulated.shell import SimulatedConsole, SimulatedShell
 from trilith.model.guest import (
     ConsoleEndpoint,
     ExecResult,
@@ -51,6 +53,8 @@ class SimulatedCompute:
         self._node, self._cloud, self._pillar = node, cloud_id, pillar
         self._sizes = (vcpus, memory_mib, disk_gib)
         self._events: asyncio.Queue[GuestEvent] = asyncio.Queue()
+        self._terminals: defaultdict[str, set[SimulatedShell]] = defaultdict(set)
+        self._consoles: dict[str, SimulatedConsole] = {}
         self.fault: Fault = no_fault
 
     @property
@@ -64,6 +68,7 @@ class SimulatedCompute:
             snapshot_form="root-tar",
             serial_console=True,
             execute=True,
+            shell=self._pillar is Pillar.LXC,
             simulated=True,
         )
 
@@ -119,6 +124,7 @@ class SimulatedCompute:
 
     async def delete(self, server_id: str) -> None:
         self.fault("delete")
+        self._hang_up(server_id)
         self._path(server_id).unlink(missing_ok=True)
 
     async def facts(self) -> list[GuestFacts]:
@@ -166,14 +172,32 @@ class SimulatedCompute:
         return "".join([*lines, f"{guest.spec.hostname} login: "]).encode()[-max_bytes:]
 
     async def console(self, server_id: str) -> ConsoleEndpoint:
-        raise errors.Unsupported("A simulated guest has no console.", capability="serial_console")
+        guest = self._running(server_id)
+        if server_id not in self._consoles:
+            self._consoles[server_id] = SimulatedConsole(guest.spec.hostname)
+        return ConsoleEndpoint(kind="pty", address=self._consoles[server_id].path)
 
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         self._get(server_id)
         return ExecResult(exit_code=0, stdout=b"", stderr=b"[simulated]\n")
 
+    async def shell(self, server_id: str, *, rows: int, cols: int) -> Terminal:
+        self.fault("shell")
+        guest = self._running(server_id)
+        terminals = self._terminals[server_id]
+        made = SimulatedShell(guest.spec.hostname, rows=rows, cols=cols, ended=terminals.discard)
+        terminals.add(made)
+        return made
+
+    def _running(self, server_id: str) -> _Guest:
+        guest = self._get(server_id)
+        if guest.power is not PowerState.RUNNING:
+            raise errors.Conflict(f"The server {server_id} is not running.", hint="Start it first.")
+        return guest
+
     async def close(self) -> None:
-        return
+        for server_id in [*self._terminals, *self._consoles]:
+            self._hang_up(server_id)
 
     async def crash(self, server_id: str) -> None:
         """What a guest does by itself: for tests."""
@@ -182,6 +206,13 @@ class SimulatedCompute:
     async def power_off(self, server_id: str) -> None:
         """What a user inside does: for tests."""
         self._set(self._get(server_id), PowerState.SHUTDOWN, GuestEventKind.STOPPED)
+
+    def _hang_up(self, server_id: str) -> None:
+        for terminal in list(self._terminals.pop(server_id, ())):
+            terminal.end()
+        console = self._consoles.pop(server_id, None)
+        if console is not None:
+            console.end()
 
     def _path(self, server_id: str) -> Path:
         return self._dir / f"{server_id}.json"
@@ -209,4 +240,6 @@ class SimulatedCompute:
             guest.started_at = time.time()
         guest.power = power
         self._write(guest)
+        if power in (PowerState.SHUTDOWN, PowerState.CRASHED):
+            self._hang_up(guest.spec.server_id)
         self._events.put_nowait(GuestEvent(server_id=guest.spec.server_id, kind=kind, at=time.time()))
