@@ -27,7 +27,7 @@ P = "project-one"
 
 
 class Backend(SimulatedNetwork):
-    """Records batches; refuses ports with a DHCP option named `poison`, and everything while `away`."""
+    """Records batches; refuses ports with a DHCP option of the value `poison`, and everything while `away`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Backend(SimulatedNetwork):
             raise errors.Backend("ovsdb-server: connection refused")
         for change in changes:
             if isinstance(change, Ensure) and isinstance(change.noun, PortSpec):
-                if any(name == "poison" for name, _, _ in change.noun.dhcp_options):
+                if any(value == "poison" for _, value, _ in change.noun.dhcp_options):
                     raise errors.Unsupported("OVN has no DHCPv4 option poison.", capability="dhcp")
                 if ("network", change.noun.network_id) not in self.nouns and not any(
                     isinstance(c, Ensure) and c.noun.id == change.noun.network_id for c in changes
@@ -128,7 +128,7 @@ async def test_one_bad_noun_holds_up_no_other(cloud: tuple[Services, Backend]) -
     network, _, port = await services.store.write(setup)
 
     def more(tx: Tx) -> tuple[Port, Port]:
-        option = DhcpOption(opt_name="poison", opt_value="x")
+        option = DhcpOption(opt_name="wpad", opt_value="poison")
         bad = ports.create_port(tx, project_id=P, network_id=network.id, dhcp_options=[option])
         return bad, ports.create_port(tx, project_id=P, network_id=network.id)
 
@@ -140,7 +140,7 @@ async def test_one_bad_noun_holds_up_no_other(cloud: tuple[Services, Backend]) -
     kept = await services.store.read(lambda r: r.get(Port, bad.id))
     assert "poison" in kept.error
     await services.store.write(
-        lambda tx: ports.update_port(tx, tx.get(Port, bad.id), dhcp_options={("poison", 4): None})
+        lambda tx: ports.update_port(tx, tx.get(Port, bad.id), dhcp_options={("wpad", 4): None})
     )
     await ensure_ports(services, [bad.id])
     kept = await services.store.read(lambda r: r.get(Port, bad.id))

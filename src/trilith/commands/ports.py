@@ -9,9 +9,11 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from trilith import errors
 from trilith.commands import addresses, network_quota, security_groups
 from trilith.commands.network_faults import (
     AddressPairAndPortSecurityRequired,
+    InvalidInput,
     NetworkNotFound,
     PortNotFound,
     PortSecurityAndIPRequiredForSecurityGroups,
@@ -20,6 +22,7 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.port_addresses import assign, subnets_of
+from trilith.model.dhcp_options import dhcp_option
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx, new_id
@@ -68,7 +71,7 @@ def create_port(
     fixed_ips: parts left "" are chosen; () is none, None is automatic; fixed_ip is one address in short.
     security_groups: ids; None is the project's `default`. lowest: the first free address instead of a random one.
     Raises NetworkNotFound, SecurityGroupNotFound, MacAddressInUse, IpAddressAlreadyAllocated,
-    IpAddressGenerationFailure, InvalidIpForSubnet, InvalidIpForNetwork, OverQuota.
+    IpAddressGenerationFailure, InvalidIpForSubnet, InvalidIpForNetwork, OverQuota, InvalidInput (DHCP options).
     """
     network = network or tx.find(Network, network_id)
     if network is None:
@@ -82,6 +85,7 @@ def create_port(
         raise AddressPairAndPortSecurityRequired(
             "Port Security must be enabled in order to have allowed address pairs on a port."
         )
+    _check_options(dhcp_options)
     id = new_id()
     mac = addresses.claim_mac(tx, network.id, id, mac)
     if fixed_ip and fixed_ips is None:
@@ -179,6 +183,7 @@ def update_port(
         changes["allowed_address_pairs"] = tuple(_pairs(allowed_address_pairs, mac_now))
     if dhcp_options is not UNSET:
         changes["dhcp_options"] = _merge(port.dhcp_options, dhcp_options)
+        _check_options(changes["dhcp_options"])
     if fixed_ips is not UNSET:
         changes["fixed_ips"] = assign(
             tx,
@@ -306,6 +311,17 @@ def _pairs(pairs: Iterable[AddressPair], mac: str) -> list[AddressPair]:
 
 def _plain(address: str) -> str:
     return str(ipaddress.ip_network(address, strict=False)) if "/" in address else str(ipaddress.ip_address(address))
+
+
+def _check_options(options: Iterable[DhcpOption]) -> None:
+    """Refused here, not found out by the backend later. Raises InvalidInput."""
+    for option in options:
+        try:
+            dhcp_option(option.opt_name, option.opt_value, option.ip_version)
+        except errors.TrilithError as err:
+            raise InvalidInput(
+                f"Invalid input for extra_dhcp_opts. Reason: {err.message}", hint=err.hint, field="extra_dhcp_opts"
+            ) from err
 
 
 def _merge(had: Sequence[DhcpOption], changes: Mapping[tuple[str, int], str | None]) -> tuple[DhcpOption, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from trilith import errors
+from trilith.commands.addresses import insert_if_free
 from trilith.model.node import Quota, QuotaUse
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -53,29 +54,38 @@ def usage(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[s
 def use(tx: Tx, project_id: str, wanted: dict[str, int]) -> None:
     """Count `wanted` for the project. Raises QuotaExceeded naming the first resource that does not fit."""
     bounds = limits(tx, project_id, tuple(wanted))
-    table = REGISTRY[QuotaUse].table
-    for resource, amount in wanted.items():
+    # in one order, so that two transactions cannot wait for each other
+    for resource, amount in sorted(wanted.items()):
         limit = bounds[resource]
-        fits = sa.true() if limit < 0 or amount <= 0 else table.c.used + amount <= limit
-        where = (table.c.project_id == project_id, table.c.resource == resource)
-        change = sa.update(table).where(*where, fits).values(used=table.c.used + amount)
-        if tx.conn.execute(change).rowcount == 1:
+        if _count(tx, project_id, resource, amount, limit):
+            continue
+        # of two first uses at once only one makes the counter, and neither fails
+        insert_if_free(tx, QuotaUse(id=new_id(), project_id=project_id, resource=resource))
+        if _count(tx, project_id, resource, amount, limit):
             continue
         used = usage(tx, project_id, (resource,))[resource]
-        known = tx.first(QuotaUse, project_id=project_id, resource=resource)
-        if known is None and (limit < 0 or amount <= limit):
-            tx.add(QuotaUse(id=new_id(), project_id=project_id, resource=resource, used=amount))
-            continue
         raise errors.QuotaExceeded(
             f"Quota exceeded for {resource}: Requested {amount}, but already used {used} of {limit} {resource}",
             field=resource,
         )
 
 
+def _count(tx: Tx, project_id: str, resource: str, amount: int, limit: int) -> bool:
+    """False where it does not fit, or nothing is counted yet."""
+    table = REGISTRY[QuotaUse].table
+    fits = sa.true() if limit < 0 or amount <= 0 else table.c.used + amount <= limit
+    change = (
+        sa.update(table)
+        .where(table.c.project_id == project_id, table.c.resource == resource, fits)
+        .values(used=table.c.used + amount)
+    )
+    return bool(tx.conn.execute(change).rowcount == 1)
+
+
 def free(tx: Tx, project_id: str, amounts: dict[str, int]) -> None:
     """Give back what `use` counted."""
     table = REGISTRY[QuotaUse].table
-    for resource, amount in amounts.items():
+    for resource, amount in sorted(amounts.items()):
         tx.conn.execute(
             sa.update(table)
             .where(table.c.project_id == project_id, table.c.resource == resource)

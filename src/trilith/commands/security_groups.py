@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
@@ -184,75 +186,121 @@ def check_groups(tx: Tx, ids: Sequence[str], project_id: str, *, any_project: bo
     return wanted
 
 
-def create_rule(
-    tx: Tx,
-    group: SecurityGroup,
-    *,
-    project_id: str,
-    direction: str,
-    ethertype: str = "IPv4",
-    protocol: str = "",
-    port_min: int | None = None,
-    port_max: int | None = None,
-    remote_ip_prefix: str = "",
-    remote_group_id: str = "",
-    description: str = "",
-) -> SecurityGroupRule:
-    """Raises the SecurityGroup… class of the rule that is broken, SecurityGroupRuleExists, OverQuota."""
-    protocol = _protocol(protocol, ethertype)
-    _check_ports(protocol, port_min, port_max)
-    if remote_ip_prefix and remote_group_id:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRule:
+    """A rule that is asked for. Ports None for any; for ICMP they are type and code."""
+
+    group_id: str
+    project_id: str
+    direction: str
+    ethertype: str = "IPv4"
+    protocol: str = ""
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_ip_prefix: str = ""
+    remote_group_id: str = ""
+    description: str = ""
+
+
+def create_rule(tx: Tx, group: SecurityGroup, *, project_id: str, direction: str, **given: Any) -> SecurityGroupRule:
+    """One rule; `given` and what it raises are NewRule's and create_rules'."""
+    return create_rules(tx, [NewRule(group_id=group.id, project_id=project_id, direction=direction, **given)])[0]
+
+
+def create_rules(tx: Tx, wanted: Sequence[NewRule]) -> list[SecurityGroupRule]:
+    """All or none, in a few statements however many they are.
+
+    Raises the SecurityGroup… class of the rule that is broken, SecurityGroupRuleExists, OverQuota.
+    """
+    rules = [_checked(w) for w in wanted]
+    remotes = sorted({(r.project_id, r.remote_group_id) for r in rules if r.remote_group_id})
+    for project_id, group_id in remotes:
+        check_groups(tx, [group_id], project_id, any_project=tx.actor.is_admin)
+    # first, since it locks the groups' rows: of two identical rules at once the second finds the first
+    for group_id in sorted({r.security_group_id for r in rules}):
+        _changed(tx, group_id)
+    known = _known(tx, rules)
+    for rule in rules:
+        same = known.setdefault(_key(rule), rule.id)
+        if same != rule.id:
+            raise SecurityGroupRuleExists(f"Security group rule already exists. Rule id is {same}.")
+    for project_id, count in sorted(Counter(r.project_id for r in rules).items()):
+        network_quota.charge(tx, project_id, "security_group_rule", count)
+    return [tx.add(rule) for rule in rules]
+
+
+def _checked(wanted: NewRule) -> SecurityGroupRule:
+    protocol = _protocol(wanted.protocol, wanted.ethertype)
+    _check_ports(protocol, wanted.port_min, wanted.port_max)
+    if wanted.remote_ip_prefix and wanted.remote_group_id:
         raise SecurityGroupRemoteGroupAndRemoteIpPrefix("Only remote_ip_prefix or remote_group_id may be provided.")
-    if remote_ip_prefix:
-        _check_prefix(remote_ip_prefix, ethertype)
-    if remote_group_id:
-        check_groups(tx, [remote_group_id], project_id, any_project=tx.actor.is_admin)
-    rule = SecurityGroupRule(
+    if wanted.remote_ip_prefix:
+        _check_prefix(wanted.remote_ip_prefix, wanted.ethertype)
+    return SecurityGroupRule(
         id=new_id(),
-        project_id=project_id,
-        security_group_id=group.id,
-        direction=direction,
-        ethertype=ethertype,
+        project_id=wanted.project_id,
+        security_group_id=wanted.group_id,
+        direction=wanted.direction,
+        ethertype=wanted.ethertype,
         protocol=protocol,
-        port_range_min=-1 if port_min is None else port_min,
-        port_range_max=-1 if port_max is None else port_max,
-        remote_ip_prefix=remote_ip_prefix,
-        remote_group_id=remote_group_id,
-        description=description,
+        port_range_min=-1 if wanted.port_min is None else wanted.port_min,
+        port_range_max=-1 if wanted.port_max is None else wanted.port_max,
+        remote_ip_prefix=wanted.remote_ip_prefix,
+        remote_group_id=wanted.remote_group_id,
+        description=wanted.description,
     )
-    same = tx.first(
-        SecurityGroupRule,
-        security_group_id=group.id,
-        direction=direction,
-        ethertype=ethertype,
-        protocol=_same_protocol(protocol),
-        port_range_min=rule.port_range_min,
-        port_range_max=rule.port_range_max,
-        remote_ip_prefix=remote_ip_prefix,
-        remote_group_id=remote_group_id,
+
+
+def _key(rule: SecurityGroupRule) -> tuple[str | int | None, ...]:
+    """What two rules of one group may not have in common; all spellings of one protocol are the same."""
+    return (
+        rule.security_group_id,
+        rule.direction,
+        rule.ethertype,
+        number(rule.protocol),
+        rule.port_range_min,
+        rule.port_range_max,
+        rule.remote_ip_prefix,
+        rule.remote_group_id,
     )
-    if same is not None:
-        raise SecurityGroupRuleExists(f"Security group rule already exists. Rule id is {same.id}.")
-    network_quota.charge(tx, project_id, "security_group_rule")
-    made = tx.add(rule)
-    _changed(tx, group.id)
-    return made
+
+
+def _known(tx: Tx, rules: Sequence[SecurityGroupRule]) -> dict[tuple[str | int | None, ...], str]:
+    """The groups' rules that could be one of these; for a single rule not the whole group."""
+    equal: dict[str, Any] = {"security_group_id": sorted({r.security_group_id for r in rules})}
+    if len(rules) == 1:
+        one = rules[0]
+        equal |= {
+            "direction": one.direction,
+            "ethertype": one.ethertype,
+            "protocol": _same_protocol(one.protocol),
+            "port_range_min": one.port_range_min,
+            "port_range_max": one.port_range_max,
+            "remote_ip_prefix": one.remote_ip_prefix,
+            "remote_group_id": one.remote_group_id,
+        }
+    return {_key(rule): rule.id for rule in tx.select(SecurityGroupRule, **equal)}
 
 
 def delete_rule(tx: Tx, rule: SecurityGroupRule) -> None:
+    _changed(tx, rule.security_group_id)
     tx.remove(rule)
     network_quota.refund(tx, rule.project_id, "security_group_rule")
-    _changed(tx, rule.security_group_id)
 
 
 def _changed(tx: Tx, group_id: str) -> None:
-    """The group's own revision_number grows with its rules (Neutron's revisions plug-in), and its generation."""
+    """The group's own revision_number grows with its rules (Neutron's revisions plug-in), and its generation.
+
+    Raises SecurityGroupNotFound for one that another transaction deleted.
+    """
     table = REGISTRY[SecurityGroup].table
-    tx.conn.execute(
+    done = tx.conn.execute(
         sa.update(table)
         .where(table.c.id == group_id)
         .values(revision=table.c.revision + 1, generation=table.c.generation + 1, updated_at=tx.now)
     )
+    if done.rowcount != 1:
+        raise SecurityGroupNotFound(f"Security group {group_id} does not exist", field="security_group_id")
     tx.touch("security_group", group_id)
 
 

@@ -56,8 +56,8 @@ def _take(tx: Tx, actor: Actor, server: Server, port_id: str) -> Port:
         raise errors.Invalid(f"Port id {port_id} could not be found.", field="networks")
     if port.device_id:
         raise errors.Conflict(f"Port {port_id} is still in use.")
-    port = ports.bind_port(tx, port, host=server.node, device_id=server.id, device_owner=OWNER)
-    return port if port.dns_name else ports.update_port(tx, port, dns_name=server.hostname)
+    name = port.dns_name or server.hostname
+    return ports.bind_port(tx, port, host=server.node, device_id=server.id, device_owner=OWNER, dns_name=name)
 
 
 def _make(tx: Tx, actor: Actor, server: Server, request: NetworkRequest, groups: list[str] | None) -> Port:
@@ -68,17 +68,18 @@ def _make(tx: Tx, actor: Actor, server: Server, request: NetworkRequest, groups:
         raise errors.Forbidden(f"It is not allowed to create an interface on external network {network.id}")
     if not tx.count(Subnet, network_id=network.id):
         raise errors.Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", field="networks")
-    port = ports.create_port(
+    return ports.create_port(
         tx,
         project_id=server.project_id,
         network_id=network.id,
+        network=network,
         fixed_ip=request.fixed_ip,
         security_groups=groups if network.port_security else None,
         device_id=server.id,
         device_owner=OWNER,
         dns_name=server.hostname,
+        created_by_server=True,
     )
-    return tx.change(port, created_by_server=True)
 
 
 def visible(reader: Reader, actor: Actor, network: Network) -> bool:

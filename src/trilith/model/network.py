@@ -8,6 +8,8 @@ from `revision`, which is what the API shows and what If-Match compares.
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trilith.model.record import Record
@@ -77,6 +79,19 @@ class Subnet(Record):
     service_types: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     dns_publish_fixed_ip: bool = False
+
+
+def guest_dns(subnet: Subnet, servers: Sequence[str], external_cidr: str) -> tuple[str, ...]:
+    """The name servers that guests of the subnet are told: its own, else the cloud's, else the cloud's forwarder.
+
+    The forwarder is at the first host of the external network, which guests reach by a router. One is always named to
+    IPv4 guests: OVN answers names of the network on the way to any server.
+    """
+    given = subnet.dns or tuple(d for d in servers if ipaddress.ip_address(d).version == subnet.ip_version)
+    if given or not external_cidr:
+        return given
+    forwarder = ipaddress.ip_network(external_cidr, strict=False)[1]
+    return (str(forwarder),) if forwarder.version == subnet.ip_version else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from trilith.model.network import (
     SecurityGroupRule,
     Subnet,
     domain_of,
+    guest_dns,
 )
 from trilith.model.record import Record
 from trilith.model.topology import (
@@ -113,23 +114,12 @@ def _subnet(subnet: Subnet, settings: Settings, metadata_ip: str) -> SubnetSpec:
         cidr=subnet.cidr,
         gateway=subnet.gateway,
         dhcp=subnet.dhcp,
-        dns=subnet.dns or _default_dns(subnet, settings),
+        dns=guest_dns(subnet, settings.dns, settings.external_cidr),
         routes=tuple((r.destination, r.nexthop) for r in subnet.routes),
         ipv6_address_mode=subnet.ipv6_address_mode,
         ipv6_ra_mode=subnet.ipv6_ra_mode,
         metadata_ip=metadata_ip,
     )
-
-
-def _default_dns(subnet: Subnet, settings: Settings) -> tuple[str, ...]:
-    """What the settings name; else the forwarder at the external network's gateway, which guests reach by a router.
-
-    One is always named to IPv4 guests: OVN answers names of the network on the way to any server.
-    """
-    given = tuple(d for d in settings.dns if ipaddress.ip_address(d).version == subnet.ip_version)
-    if given or subnet.ip_version == 6:
-        return given
-    return (str(ipaddress.ip_network(settings.external_cidr, strict=False)[1]),)
 
 
 def _names(names: dict[str, list[str]], domain: str) -> Iterable[tuple[str, tuple[str, ...]]]:

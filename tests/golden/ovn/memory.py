@@ -41,7 +41,7 @@ class Memory:
                     rows[row].update({k: decode(v) for k, v in op["row"].items()})  # type: ignore[attr-defined]
                 case "delete":
                     further = op["where"][1:]  # type: ignore[index]
-                    if row in rows and all(rows[row].get(c) == decode(v) for c, _, v in further) or not further:
+                    if not further or (row in rows and all(rows[row].get(c) == decode(v) for c, _, v in further)):
                         del rows[row]
                 case "mutate" if row in rows:
                     for column, how, value in op["mutations"]:  # type: ignore[attr-defined]

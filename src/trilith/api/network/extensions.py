@@ -1,4 +1,7 @@
-"""What this service can do, by Neutron's aliases: only what works. And its versions."""
+"""What this service can do, by Neutron's aliases: only what is in force. And its versions.
+
+Not here though it has calls: address scopes (kept with their pools, but routers route between scopes all the same).
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,9 @@ class _Extension:
 _ALL = tuple(
     _Extension(alias, name, description)
     for alias, name, description in (
-        ("address-scope", "Address scope", "Address scopes extension."),
         ("agent", "agent", "The nodes' network agents, as views of chassis."),
         ("allowed-address-pairs", "Allowed Address Pairs", "Further addresses that a port may use."),
-        ("availability_zone", "Availability Zone", "Zones of networks and routers."),
+        ("availability_zone", "Availability Zone", "Zones of the nodes."),
         ("binding", "Port Binding", "Where a port is bound."),
         ("default-subnetpools", "Default Subnetpools", "Mark a pool as the default of its IP version."),
         ("dhcp_agent_scheduler", "DHCP Agent Scheduler", "Which nodes answer DHCP for a network (a view)."),
@@ -51,20 +53,17 @@ _ALL = tuple(
         ("net-mtu", "Network MTU", "MTU of a network."),
         ("net-mtu-writable", "Network MTU (writable)", "MTU of a network, to be changed."),
         ("network-ip-availability", "Network IP Availability", "Addresses used and left."),
-        ("network_availability_zone", "Network Availability Zone", "Zone hints of networks."),
         ("pagination", "Pagination support", "Pages by limit and marker."),
         ("port-security", "Port Security", "Spoofing protection, to be switched off."),
         ("project-id", "project_id field enabled", "project_id beside tenant_id."),
         ("provider", "Provider Network", "Physical networks, VLAN and flat."),
         ("quota_details", "Quota details management support", "Use beside limits."),
         ("quotas", "Quota management support", "Limits of a project."),
-        ("rbac-address-scope", "Address scope RBAC", "Share an address scope."),
         ("rbac-policies", "RBAC Policies", "Share a network with a project."),
         ("rbac-security-groups", "RBAC for security groups", "Share a security group."),
         ("rbac-subnetpool", "Subnetpool RBAC", "Share a subnet pool."),
         ("revision-if-match", "If-Match constraints based on revision_number", "Change only what was read."),
         ("router", "Neutron L3 Router", "Routers and floating IPs."),
-        ("router_availability_zone", "Router Availability Zone", "Zone hints of routers."),
         ("security-group", "security-group", "Security groups and rules."),
         ("security-groups-normalized-cidr", "Normalized CIDR field", "The prefix as it is applied."),
         ("service-type", "Neutron Service Type Management", "Providers of services."),

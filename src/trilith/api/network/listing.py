@@ -324,6 +324,17 @@ async def create_all(
     call: Call, noun: Noun[R], one: T | UnsetType, several: list[T] | UnsetType, make: Callable[[Tx, T], R]
 ) -> Answer:
     """201: one or, in bulk, all; none of a bulk where one fails."""
+    return await create_many(call, noun, one, several, lambda tx, wanted: [make(tx, w) for w in wanted])
+
+
+async def create_many(
+    call: Call,
+    noun: Noun[R],
+    one: T | UnsetType,
+    several: list[T] | UnsetType,
+    make: Callable[[Tx, list[T]], Sequence[R]],
+) -> Answer:
+    """The same, where making all at once costs less than making each."""
     if isinstance(several, list):
         wanted = several
     elif not isinstance(one, UnsetType):
@@ -335,7 +346,7 @@ async def create_all(
     who = viewer(call)
 
     def body(tx: Tx) -> Sequence[Any]:
-        return noun.show(tx, [make(tx, w) for w in wanted], who)
+        return noun.show(tx, make(tx, wanted), who)
 
     shown = await call.write(body, f"{noun.singular}.create")
     if isinstance(several, list):
@@ -396,6 +407,16 @@ def integer(value: int | str, field: str, least: int, most: int) -> int:
             f"Invalid input for {field}. Reason: '{value}' is not a number from {least} to {most}.", field=field
         )
     return value
+
+
+def refuse_hints(hints: Sequence[str]) -> None:
+    """Networks and gateways go to no zone: that is refused, not kept and forgotten. Raises Invalid."""
+    if hints:
+        raise errors.Invalid(
+            "Unrecognized attribute(s) 'availability_zone_hints'",
+            hint="Networks and routers are in every zone here.",
+            field="availability_zone_hints",
+        )
 
 
 # ---- what every wire struct has

@@ -199,6 +199,7 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
         },
         project_id=project,
     )
+    listing.refuse_hints(wanted.availability_zone_hints)
     kind = wanted.network_type or "geneve"
     settings = call.host.settings
     most = settings.underlay_mtu - (commands.GENEVE_OVERHEAD if kind == "geneve" else 0)
@@ -220,7 +221,6 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
         segmentation_id=_number(wanted.segmentation_id),
         port_security=wanted.port_security_enabled,
         dns_domain=wanted.dns_domain,
-        zone_hints=tuple(wanted.availability_zone_hints),
         tags=tuple(wanted.tags),
     )
 

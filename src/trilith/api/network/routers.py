@@ -148,6 +148,7 @@ async def create(call: Call) -> Answer:
 
 def _make(call: Call, tx: Tx, wanted: RouterCreate) -> Router:
     project = listing.owner(call, NOUN, wanted.project_id, wanted.tenant_id)
+    listing.refuse_hints(wanted.availability_zone_hints)
     gateway = _gateway(call, tx, wanted.external_gateway_info, "create_router")
     return commands.create_router(
         tx,
@@ -156,7 +157,6 @@ def _make(call: Call, tx: Tx, wanted: RouterCreate) -> Router:
         description=wanted.description,
         admin_up=wanted.admin_state_up,
         gateway=None if gateway is UNSET else gateway,
-        zone_hints=tuple(wanted.availability_zone_hints),
         tags=tuple(wanted.tags),
     )
 

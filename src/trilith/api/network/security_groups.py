@@ -225,30 +225,43 @@ async def delete(call: Call) -> Answer:
 async def create_rule(call: Call) -> Answer:
     """201: the rule. 400: protocol, ports or prefix that do not fit. 404: a group. 409: it is there; quota."""
     body: CreateRuleBody = call.body
-    return await listing.create_all(
-        call, RULE, body.security_group_rule, body.security_group_rules, lambda tx, w: _make_rule(call, tx, w)
+    return await listing.create_many(
+        call, RULE, body.security_group_rule, body.security_group_rules, lambda tx, w: _make_rules(call, tx, w)
     )
 
 
-def _make_rule(call: Call, tx: Tx, wanted: RuleCreate) -> SecurityGroupRule:
+def _make_rules(call: Call, tx: Tx, wanted: list[RuleCreate]) -> list[SecurityGroupRule]:
     who = listing.viewer(call)
-    group = listing.fetch(tx, GROUP, who, wanted.security_group_id)
-    project = listing.owner(call, RULE, wanted.project_id, wanted.tenant_id, group.project_id if who.admin else "")
-    call.allow("create_security_group_rule", project_id=group.project_id)
-    if wanted.remote_group_id:
-        listing.fetch(tx, GROUP, who, wanted.remote_group_id)
-    return commands.create_rule(
+    groups: dict[str, SecurityGroup] = {}
+    owners: dict[tuple[str, object, object], str] = {}
+    for w in wanted:
+        if w.security_group_id not in groups:
+            group = listing.fetch(tx, GROUP, who, w.security_group_id)
+            call.allow("create_security_group_rule", project_id=group.project_id)
+            groups[w.security_group_id] = group
+        key = (w.security_group_id, w.project_id, w.tenant_id)
+        if key not in owners:
+            fallback = groups[w.security_group_id].project_id if who.admin else ""
+            owners[key] = listing.owner(call, RULE, w.project_id, w.tenant_id, fallback)
+    for remote in {w.remote_group_id for w in wanted if w.remote_group_id} - groups.keys():
+        listing.fetch(tx, GROUP, who, remote)
+    return commands.create_rules(
         tx,
-        group,
-        project_id=project,
-        direction=wanted.direction,
-        ethertype=_ethertype(wanted.ethertype),
-        protocol="" if wanted.protocol is None else str(wanted.protocol),
-        port_min=_port(wanted.port_range_min),
-        port_max=_port(wanted.port_range_max),
-        remote_ip_prefix=wanted.remote_ip_prefix or "",
-        remote_group_id=wanted.remote_group_id or "",
-        description=wanted.description,
+        [
+            commands.NewRule(
+                group_id=w.security_group_id,
+                project_id=owners[w.security_group_id, w.project_id, w.tenant_id],
+                direction=w.direction,
+                ethertype=_ethertype(w.ethertype),
+                protocol="" if w.protocol is None else str(w.protocol),
+                port_min=_port(w.port_range_min),
+                port_max=_port(w.port_range_max),
+                remote_ip_prefix=w.remote_ip_prefix or "",
+                remote_group_id=w.remote_group_id or "",
+                description=w.description,
+            )
+            for w in wanted
+        ],
     )
 
 
