@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trilith.api.http.openapi import document_route
 from trilith.api.http.route import ANY, PUBLIC, Handler, Route, Service
 from trilith.api.identity import (
     app_credentials,
@@ -212,10 +213,12 @@ _FURTHER = (
     _r("DELETE", "/v3/limits/{limit_id}", limits.delete, "delete_limit"),
 )
 
+_ROUTES = (*_AUTH, *_USERS, *_GROUPS, *_PROJECTS, *_ROLES, *_CATALOG, *_FURTHER)
+
 SERVICE = Service(
     name="identity",
     prefix="/identity",
-    routes=(*_AUTH, *_USERS, *_GROUPS, *_PROJECTS, *_ROLES, *_CATALOG, *_FURTHER),
+    routes=(*_ROUTES, document_route("identity", "/identity", _ROUTES, error_body, "Identity API v3")),
     error_body=error_body,
     policies=POLICIES,
 )
