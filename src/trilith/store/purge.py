@@ -42,7 +42,7 @@ def purge(tx: Tx, before: Cutoffs, batch: int = BATCH) -> int:
 
 
 #: written out, as only then the index of the dead is used
-_ZERO = sa.literal_column("0")
+_ZERO: sa.ColumnClause[float] = sa.literal_column("0")
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(:k)")
 
 

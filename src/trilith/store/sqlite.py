@@ -77,11 +77,15 @@ class SqliteStore:
             raise errors.Conflict(
                 f"Another process has {self.path} open.", hint="Stop the other `trilith up`, or use another --state."
             ) from None
-        await asyncio.to_thread(migrate.sqlite, self.path)
-        self._writer_engine = _engine(self.path)
-        self._reader_engine = _engine(self.path)
-        # the first connection turns the file to WAL, which needs it alone: no busy timeout covers that
-        await asyncio.to_thread(lambda engine: engine.connect().close(), self._writer_engine)
+        try:
+            await asyncio.to_thread(migrate.sqlite, self.path)
+            self._writer_engine = _engine(self.path)
+            self._reader_engine = _engine(self.path)
+            # the first connection turns the file to WAL, which needs it alone: no busy timeout covers that
+            await asyncio.to_thread(_first_connection, self._writer_engine)
+        except BaseException:
+            await self.close()
+            raise
         self._thread = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
         self._thread.start()
 
@@ -211,6 +215,13 @@ class SqliteStore:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def _first_connection(engine: sa.Engine) -> None:
+    try:
+        engine.connect().close()
+    except sa.exc.OperationalError as err:
+        raise _own(err) from err
 
 
 def _own(err: BaseException) -> BaseException:
