@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import tty
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -214,7 +214,7 @@ class Channels:
         self._outbox = outbox
         self._open: dict[int, tuple[wire.Channel, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._held: Counter[str] = Counter()
+        self._held: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
 
     def take(self, message: wire.Open | wire.Chunk | wire.Credit | wire.Resize | wire.Close) -> None:
         """Raises Backend for a controller that breaks the rules of the wire."""
@@ -279,17 +279,26 @@ class Channels:
             raise errors.Invalid(f"{message.call}: {err}") from err
         if len(self._open) > MOST:
             raise errors.TooMany(f"This node has {MOST} streams open.", hint="Close some.")
-        key = f"{message.call} {args.server_id}"
-        if kind.alone and self._held[key]:
-            raise errors.Conflict("The console is in use by another session.", hint="One at a time can have it.")
-        if self._held[key] >= MOST_OF_SERVER:
-            raise errors.TooMany(f"The server has {MOST_OF_SERVER} streams open.", hint="Close some.")
-        self._held[key] += 1
-        stack.callback(self._release, key)
+        await self._hold(f"{message.call} {args.server_id}", 1 if kind.alone else MOST_OF_SERVER, stack)
         return await stack.enter_async_context(kind.opener(self._guests, args))
 
-    def _release(self, key: str) -> None:
-        self._held[key] -= 1
+    async def _hold(self, key: str, most: int, stack: contextlib.AsyncExitStack) -> None:
+        """One of the places that a server has for streams of one kind, until the stack is left."""
+        holders = self._held[key]
+        open_ = {task for _, task in self._open.values()}
+        if len(holders) >= most and (ending := holders - open_):
+            await asyncio.wait(ending)  # a page that is loaded anew comes before its old stream is gone
+        if len(holders) >= most:
+            if most == 1:
+                raise errors.Conflict("The console is in use by another session.", hint="One at a time can have it.")
+            raise errors.TooMany(f"The server has {most} streams open.", hint="Close some.")
+        task = asyncio.current_task()
+        assert task is not None
+        holders.add(task)
+        stack.callback(self._release, key, task)
+
+    def _release(self, key: str, task: asyncio.Task[None]) -> None:
+        self._held[key].discard(task)
         if not self._held[key]:
             del self._held[key]
 
