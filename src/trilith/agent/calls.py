@@ -142,6 +142,7 @@ async def _power(agent: Agent, args: ServerArgs, verb: str) -> Nothing:
         else:
             await agent.guests.replug(args.server_id)
             await driver.resume(await agent.guests.spec(args.server_id))
+            await agent.guests.raise_links(args.server_id)
     return Nothing()
 
 
@@ -231,6 +232,8 @@ async def _plug(agent: Agent, args: PortArgs, progress: Callable[[int, str], Non
         await agent.guests.switch.unplug(nic.ifname)
         await agent.guests.switch.plug(ifname=nic.ifname, port_id=nic.port_id, mac=nic.mac)
         await driver.plug(await agent.guests.spec(args.plan.server_id), nic)
+        if await agent.guests.running(args.plan.server_id):
+            await agent.guests.switch.raise_link(nic.ifname)
     return Nothing()
 
 

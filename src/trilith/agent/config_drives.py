@@ -20,11 +20,11 @@ class NodeConfigDrives:
         self._dir.chmod(0o711)
         self._group = grp.getgrnam(qemu_group).gr_gid if qemu_group else -1
 
-    async def write(self, instance: InstanceData, *, container: bool, owner: int = 0) -> str:
-        """Its path. owner: the host's id of the container's root."""
+    async def write(self, instance: InstanceData, *, container: bool) -> str:
+        """Its path."""
         if container:
             folder = self._dir / instance.uuid
-            await config_drive.write_folder(instance, folder, owner=owner)
+            await config_drive.write_folder(instance, folder)
             return str(folder)
         image = self._dir / f"{instance.uuid}.iso"
         await config_drive.write_iso(instance, image, group=self._group)

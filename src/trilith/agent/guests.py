@@ -26,8 +26,8 @@ from trilith.model.plan import GuestPlan, MetadataEndpoint
 class ConfigDrives(Protocol):
     """Makes the config drive of a server."""
 
-    async def write(self, instance: InstanceData, *, container: bool, owner: int = 0) -> str:
-        """Path of a directory (containers; owner is the host's id of their root) or an ISO file."""
+    async def write(self, instance: InstanceData, *, container: bool) -> str:
+        """Path of a directory (containers; ids from 0) or an ISO file."""
         ...
 
     async def remove(self, server_id: str) -> None: ...
@@ -134,8 +134,8 @@ class Guests:
             disk = await self.storage.create_disk(plan.server_id, size_gib=plan.disk_gib, backing=artefact)
         if plan.config_drive and self._config_drives is not None and artefact.form is not ImageForm.BARE:
             container = artefact.form is ImageForm.ROOTFS
-            owner = plan.identity.id_base
-            drive = await self._config_drives.write(plan.instance, container=container, owner=owner)
+            # a container's driver mounts it idmapped, so that it lies on disk with ids from 0
+            drive = await self._config_drives.write(plan.instance, container=container)
         return self._spec(plan, artefact, disk, drive)
 
     async def has_disk(self, server_id: str) -> bool:
@@ -151,12 +151,22 @@ class Guests:
             await self.switch.unplug(nic.ifname)
             await self.switch.plug(ifname=nic.ifname, port_id=nic.port_id, mac=nic.mac)
 
+    async def raise_links(self, server_id: str) -> None:
+        """After a start: no interface stays down that the switch and the guest's driver raised at one time."""
+        for nic in self.plan(server_id).nics:
+            await self.switch.raise_link(nic.ifname)
+
+    async def running(self, server_id: str) -> bool:
+        """Running or paused."""
+        return await _running(self.driver(server_id), server_id)
+
     async def start(self, server_id: str) -> None:
         spec = await self.spec(server_id)
         driver = self._driver(spec.pillar)
         if not await _running(driver, server_id):
             await self.replug(server_id)
         await driver.start(spec)
+        await self.raise_links(server_id)
 
     async def delete(self, server_id: str) -> None:
         """Everything of a server, running or not, known or left over by a crash."""

@@ -176,6 +176,10 @@ class LocalSwitch(Protocol):
         """In a transaction of its own, so that a re-created interface of the same name is attached again."""
         ...
 
+    async def raise_link(self, ifname: str) -> None:
+        """Return once the switch has taken the interface over and its link is up. Raises Backend, Deadline."""
+        ...
+
     async def plugged(self) -> dict[str, str]:
         """ifname → port_id of what this cloud plugged."""
         ...

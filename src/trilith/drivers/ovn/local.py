@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import socket
+import struct
 from collections.abc import Callable, Mapping
 from uuid import UUID, uuid4
 
@@ -21,6 +24,10 @@ TABLES = {
 }
 #: Seconds that ovs-vswitchd gets to let a port go before one of the same name is added.
 _LET_GO = 3.0
+#: Seconds that ovs-vswitchd gets to take a device over, as long as a busy host lets it wait for a CPU.
+_TAKE_OVER = 30.0
+#: linux/sockios.h, net/if.h
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 #: Bytes of a Linux interface's name.
 _IFNAMSIZ = 15
 
@@ -71,6 +78,12 @@ class OvsLocalSwitch:
             return True if isinstance(ofport, list) and ofport and int(str(ofport[0])) > 0 else None
 
         await self._db.wait_until(attached, timeout=timeout)
+
+    async def raise_link(self, ifname: str) -> None:
+        """ovs-vswitchd makes the device promiscuous with the flags that it last saw: a link that was raised since is
+        down again then. Once the device is on the bridge this is over, and up stays up."""
+        await self.wait_attached(ifname, timeout=_TAKE_OVER)
+        _raise_link(ifname)
 
     async def close(self) -> None:
         await self._db.close()
@@ -144,6 +157,19 @@ class OvsLocalSwitch:
             for bridge in replica.records("Bridge")
             if port.id in _uuids(bridge["ports"])
         ]
+
+
+def _raise_link(ifname: str) -> None:
+    """netdevice(7). Raises Backend."""
+    name = ifname.encode().ljust(_IFNAMSIZ + 1, b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            known = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH22x", name, 0))
+            flags = struct.unpack_from("H", known, 16)[0]
+            if not flags & _IFF_UP:
+                fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | _IFF_UP))
+        except OSError as error:
+            raise Backend(f"The link of {ifname} cannot be raised: {error.strerror}.") from error
 
 
 def _interface(replica: Replica, name: str) -> Record | None:

@@ -151,6 +151,9 @@ class SimulatedSwitch:
             self._keep()
             self._fabric.unplug(port)
 
+    async def raise_link(self, ifname: str) -> None:
+        self._fabric.fault("raise_link")
+
     async def plugged(self) -> dict[str, str]:
         return dict(self._ifnames)
 
