@@ -58,10 +58,10 @@ class Cli:
         done = self.run(*argv)
         assert done.returncode == 1, (argv, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
-        said = [line for line in done.stderr.splitlines() if not line.endswith("…")]
-        assert 1 <= len(said) <= 2, said
-        assert said[0].startswith("trilith: ")
-        return "\n".join(said)
+        _, found, said = done.stderr.rpartition("trilith: ")
+        assert found, done.stderr
+        assert 1 <= len(said.splitlines()) <= 2, said
+        return said
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,15 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from trilith import errors
+from trilith.agent.doctor import Level, checks, examine
+from trilith.agent.doctor_host import dropping_chains
 from trilith.cli import follow, image, inside, launch, login, screen, size, top
 from trilith.cli.client import from_status
 from trilith.cli.image import default_name, parse_properties
 from trilith.cli.main import app
 from trilith.cli.native import parse_events
 from trilith.cli.network import parse_cidr
+from trilith.config import Settings
 
 
 def commands() -> dict[str, Any]:
@@ -367,3 +371,47 @@ def test_a_machine_without_a_floating_ip_is_not_reached() -> None:
 def test_images_show_no_notes_of_the_sdk() -> None:
     made = SimpleNamespace(properties={"owner_specified.openstack.md5": "", "a": "1", "b": None}, os_distro="debian")
     assert image.properties_of(made) == {"a": "1", "os_distro": "debian"}
+
+
+def test_every_command_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+    for name in commands():
+        group, _, verb = name.partition(" ")
+        line = next((row for row in text.splitlines() if row.startswith(f"| `trilith {group} ")), "")
+        line = line or next((row for row in text.splitlines() if row.startswith(f"| `trilith {group}`")), "")
+        assert line, name
+        assert not verb or verb in line, name
+
+
+def test_every_check_of_the_doctor_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+    assert not [row.name for row in checks() if f"`{row.name}`" not in text]
+
+
+async def test_without_root_the_doctor_does_what_it_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    settings = Settings(state=tmp_path, listen="127.0.0.1:0")
+    only = frozenset({"system", "disk", "kvm", "container", "network", "user-namespaces"})
+    found = await examine(settings, tell=lambda finding: None, only=only)
+    needs_root = {f.check for f in found if f.level is Level.UNKNOWN}
+    assert needs_root == {"kvm", "container", "network", "user-namespaces"}
+    assert all("sudo" in f.todo for f in found if f.level is Level.UNKNOWN)
+    assert {f.check for f in found} == only
+
+
+def test_chains_that_drop_forwarded_packets() -> None:
+    def chain(family: str, hook: str | None, policy: str | None) -> dict[str, Any]:
+        return {"chain": {"family": family, "table": "filter", "name": "FORWARD", "hook": hook, "policy": policy}}
+
+    ruleset = [{"metainfo": {}}, chain("ip", "forward", "drop"), chain("ip6", "forward", "drop"),
+               chain("ip", "input", "drop"), chain("inet", "forward", "accept"), chain("ip", None, None)]  # fmt: skip
+    assert dropping_chains(ruleset) == ["ip filter FORWARD"]
+
+
+async def test_missing_programs_name_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(
+        "shutil.which", lambda name, path=None: None if name in ("nft", "lxc-start") else f"/bin/{name}"
+    )
+    found = await examine(Settings(state=tmp_path), tell=lambda finding: None, only=frozenset({"packages"}))
+    assert [f.level for f in found] == [Level.PROBLEM]
+    assert found[0].todo == "apt-get install --no-install-recommends lxc nftables"

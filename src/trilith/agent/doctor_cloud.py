@@ -14,7 +14,7 @@ from trilith.agent.doctor import Patient, Said, fine, problem, unknown, warning
 from trilith.agent.process import boot_id, start_time
 from trilith.config import Settings
 
-#: names of namespaces that trials make: this, the pid of the doctor, something random
+#: names of namespaces and directories that trials make: this, the pid of the doctor, something random
 TRIAL = "tld"
 
 
@@ -27,11 +27,11 @@ class _Up(msgspec.Struct):
 
 
 async def cloud(patient: Patient) -> list[Said]:
-    return await asyncio.to_thread(_look, patient.settings, patient.root)
+    return await asyncio.to_thread(_look, patient.settings, patient.work)
 
 
-def _look(settings: Settings, root: bool) -> list[Said]:
-    said = _left_behind()
+def _look(settings: Settings, work: Path) -> list[Said]:
+    said = _left_behind(work)
     try:
         record = msgspec.json.decode((settings.state / "run" / "up.json").read_bytes(), type=_Up)
     except FileNotFoundError:
@@ -94,14 +94,25 @@ def _daemons(settings: Settings, *, running: bool) -> list[Said]:
     return said
 
 
-def _left_behind() -> list[Said]:
-    """Namespaces of doctors that were killed with -9: told, with the command that removes them."""
-    left = []
-    for path in sorted(Path("/run/netns").glob(f"{TRIAL}-*")):
-        pid = path.name.split("-")[1]
-        if pid.isdigit() and start_time(int(pid)) == 0:
-            left.append(path.name)
-    if not left:
+def _left_behind(work: Path) -> list[Said]:
+    """What doctors left that were killed with -9: told, with the commands that remove it."""
+    namespaces = [p.name for p in sorted(Path("/run/netns").glob(f"{TRIAL}-*")) if _orphan(p.name)]
+    folders = [p for p in sorted(work.glob(f"{TRIAL}-*")) if _orphan(p.name)]
+    remove = []
+    for folder in folders:
+        containers = folder / "lxc" / "ct"
+        if containers.is_dir():
+            remove += [f"lxc-stop -k -P {containers} -n {path.name}" for path in sorted(containers.iterdir())]
+            remove.append(f"umount -q {folder}/lxc/pool")
+    for name in namespaces:
+        remove += [f"ip netns pids {name} | xargs -r kill -9", f"ip netns delete {name}"]
+    remove += [f"rm -rf --one-file-system {folder}" for folder in folders]
+    if not remove:
         return []
-    remove = "; ".join(f"ip netns pids {name} | xargs -r kill -9; ip netns delete {name}" for name in left)
-    return [warning(f"A doctor that was killed left {len(left)} namespaces.", remove)]
+    return [warning("A doctor that was killed left its trial behind.", "; ".join(remove))]
+
+
+def _orphan(name: str) -> bool:
+    """Named for a process that is no more."""
+    pid = name.split("-")[1]
+    return pid.isdigit() and start_time(int(pid)) == 0

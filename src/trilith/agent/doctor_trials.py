@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -41,7 +42,7 @@ while :; do sleep 3600 & wait $!; done
 @contextlib.asynccontextmanager
 async def _scratch(place: Path) -> AsyncIterator[Path]:
     """A directory with a short name; gone afterwards."""
-    path = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{TRIAL}-", dir=place))
+    path = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{TRIAL}-{os.getpid()}-", dir=place))
     # a container's root, who is nobody here, passes through it
     await asyncio.to_thread(path.chmod, 0o711)
     try:
@@ -57,7 +58,7 @@ async def kvm(patient: Patient) -> list[Said]:
     """kvm.bare and kvm.linux as the node itself asks them, and never from its cache."""
     kernel = patient.settings.state / "node" / "probe-kernel"
     known = await asyncio.to_thread(kernel.exists)
-    async with _scratch(Path("/var/tmp")) as work:
+    async with _scratch(patient.work) as work:
         found = await probe_kvm(str(work), kernel=str(kernel) if known else "", fresh=True)
     facts = {"kvm.bare": str(found.bare).lower(), "kvm.linux": str(found.linux).lower()}
     if not found.bare:
@@ -93,6 +94,14 @@ async def kvm(patient: Patient) -> list[Said]:
 async def container(patient: Patient) -> list[Said]:
     """Busybox in a container, and each limit tried by exceeding it."""
     began = time.monotonic()
+    closed = await asyncio.to_thread(_closed, patient.work)
+    if closed is not None:
+        return [
+            problem(
+                f"{closed} lets only its owner pass: containers below it, whose root is nobody here, do not start.",
+                f"chmod o+x {closed}; or another --state",
+            )
+        ]
     async with _scratch(patient.work) as work:
         image = await asyncio.to_thread(_busybox_root, work / "image")
         driver = LxcDriver(work / "lxc", cloud_id=_CLOUD, pool_gib=4)
@@ -104,6 +113,11 @@ async def container(patient: Patient) -> list[Said]:
         finally:
             await _remove(driver, spec)
     return said
+
+
+def _closed(path: Path) -> Path | None:
+    """The first directory above that others may not pass."""
+    return next((p for p in (*reversed(path.parents), path) if not p.stat().st_mode & stat.S_IXOTH), None)
 
 
 async def _limits(driver: LxcDriver, spec: GuestSpec, began: float) -> list[Said]:
@@ -218,7 +232,7 @@ async def network(patient: Patient) -> list[Said]:
     began = time.monotonic()
     netns = f"{TRIAL}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     async with contextlib.AsyncExitStack() as stack:
-        work = await stack.enter_async_context(_scratch(Path("/var/tmp")))
+        work = await stack.enter_async_context(_scratch(patient.work))
         stack.push_async_callback(_delete, netns)
         await run(["ip", "netns", "add", netns])
         await run(["ip", "link", "set", "lo", "up"], netns=netns)

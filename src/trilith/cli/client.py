@@ -123,7 +123,7 @@ def connect(os_cloud: str = "", clouds_yaml: Path | None = None) -> Iterator[Clo
 
 def unreachable(name: str, err: Exception) -> errors.Backend:
     return errors.Backend(
-        f"The cloud {name!r} does not answer: {_first(str(err))}",
+        f"The cloud {name!r} does not answer: {_first(str(err).partition(': HTTP')[0])}",
         hint="Is it up? `trilith up` starts it; `trilith doctor` says what is wrong with this host.",
     )
 
