@@ -1,8 +1,8 @@
 """Runs the durable jobs: claims them, goes on where they stopped, records each step, undoes what fails.
 
 Order of things for one step: do, then its record. A crash in between repeats `do`, which is idempotent. The record of
-a step is written while the next step already runs, and is awaited before the next record: so a crash loses at most
-the record of effects that the repeated steps find in place.
+a step is written while the next step already runs, and is awaited before the next record (those of lazy steps are
+gathered a moment longer): so a crash loses at most the record of effects that the repeated steps find in place.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 
 from trilith import errors
 from trilith.jobs.kind import Act, Context, Kind, Step
+from trilith.jobs.ledger import Ledger
 from trilith.jobs.services import Services
 from trilith.jobs.submit import next_state
 from trilith.model.job import ACTIVE, FINAL, Job, JobError, JobState, JobStep
@@ -54,9 +55,9 @@ class Engine:
                 for job in await store.read(lambda r: r.select(Job, state=ACTIVE)):
                     self._consider(job)
                 while True:
+                    await store.wait(cursor, timeout=30)
                     rows = await store.feed(cursor)
                     if not rows:
-                        await store.wait(cursor, timeout=30)
                         continue
                     cursor = rows[-1].cursor
                     ids = list(dict.fromkeys(row.id for row in rows if row.noun == "job"))
@@ -80,11 +81,12 @@ class Engine:
             if job.cancel and self.kinds[job.kind].cancellable and job.state is JobState.RUNNING:
                 self._running[job.id].cancel("cancel")
             return
-        self._spawn(job.id)
+        self._spawn(job.id, free=not job.after)
 
-    def _spawn(self, job_id: str) -> None:
+    def _spawn(self, job_id: str, *, free: bool = False) -> None:
+        """free: known to wait for no other."""
         if job_id not in self._running:
-            task = asyncio.create_task(self._guarded(job_id), name=f"job-{job_id}")
+            task = asyncio.create_task(self._guarded(job_id, free=free), name=f"job-{job_id}")
             self._running[job_id] = task
 
     async def _stop(self) -> None:
@@ -94,10 +96,11 @@ class Engine:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _guarded(self, job_id: str) -> None:
+    async def _guarded(self, job_id: str, *, free: bool) -> None:
         try:
             async with self._slots:
-                await self._run(job_id)
+                if free or not await self._must_wait(job_id):
+                    await self._run(job_id)
         except errors.Conflict as err:
             log.info("job left to its other owner", job=job_id, error=str(err))
         except errors.Backend as err:
@@ -114,10 +117,8 @@ class Engine:
         for waiting in self._waiting.pop(job_id, ()):
             self._spawn(waiting)
 
-    async def _run(self, job_id: str) -> None:
-        store = self.services.store
-        if await self._must_wait(job_id):
-            return
+    async def _claim(self, job_id: str) -> Job | None:
+        """The claimed job, its first step done along where that changes rows only; None when there is nothing to do."""
 
         def claim(tx: Tx) -> Job | None:
             job = tx.get(Job, job_id)
@@ -130,11 +131,38 @@ class Engine:
                 return tx.change(job, **next_state(job, "cancel"), error=error, finished_at=tx.now)
             return tx.change(job, **next_state(job, "claim"), epoch=job.epoch + 1)
 
-        job = await store.write(claim)
+        def claim_and_begin(tx: Tx) -> Job | None:
+            job = claim(tx)
+            if job is None or job.state is not JobState.RUNNING or job.step != 0:
+                return job
+            kind = self.kinds[job.kind]
+            step = kind.steps[0]
+            if step.rows is None:
+                return job
+            self._crash(job, step, "before")
+            notes = step.rows(tx, job, self._args(kind, job))
+            tx.add(self._row(job, step, 0, tx.now, notes))
+            return tx.change(job, step=1, progress=_percent(kind, 1))
+
+        store = self.services.store
+        try:
+            return await store.write(claim_and_begin)
+        except errors.Backend:
+            raise
+        except errors.TrilithError as err:
+            # rolled back as a whole: claimed alone, the step fails again, and then as the step that it is
+            log.debug("a first step does not go with its claim", job=job_id, error=str(err))
+            return await store.write(claim)
+
+    async def _run(self, job_id: str) -> None:
+        job = await self._claim(job_id)
         if job is None or job.state in FINAL:
             return
         self._own_revision[job_id] = job.revision
         kind = self.kinds[job.kind]
+        if job.step == 1:
+            self._crash(job, kind.steps[0], "effect")  # one moment where effect and record are one transaction
+            self._crash(job, kind.steps[0], "record")
         context = Context(job=job, args=self._args(kind, job), services=self.services)
         if job.state is JobState.UNDOING:
             await self._undo(kind, context, job.error or JobError(code="bug", message="interrupted"))
@@ -171,7 +199,7 @@ class Engine:
         return False
 
     async def _forward(self, kind: Kind, context: Context[Any]) -> None:
-        record: asyncio.Task[Job] | None = None
+        ledger = Ledger(lambda rows: self._record(kind, context, rows))
         try:
             for idx in range(context.job.step, len(kind.steps)):
                 step = kind.steps[idx]
@@ -182,39 +210,39 @@ class Engine:
                 if step.check is None or not await self._timed(step, step.check, context):
                     await self._timed(step, step.do, context)
                 self._crash(context.job, step, "effect")
-                if record is not None:
-                    context.job = replace(await record, step=idx)
-                    record = None
-                if idx + 1 < len(kind.steps):
-                    record = asyncio.create_task(self._record(context, step, idx, started), name="job-record")
+                node = context.memo.get("node", "") if step.on_node else ""
+                row = self._row(context.job, step, idx, started, context.notes, node)
+                if idx + 1 == len(kind.steps):
+                    await self._finish(kind, context, [*await ledger.rest(), row])
+                elif step.lazy:
+                    ledger.later(row)
                 else:
-                    await self._finish(kind, context, step, idx, started)
+                    await ledger.now(row)
+                if self._crashes(context.job, step, "record"):
+                    await ledger.flush()
                 self._crash(context.job, step, "record")
         finally:
-            if record is not None:
-                context.job = replace(await record, step=context.job.step)
+            await ledger.flush()
 
-    async def _record(self, context: Context[Any], step: Step, idx: int, started: float) -> Job:
-        job, row = context.job, self._row(context, step, idx, started)
-
-        def body(tx: Tx) -> Job:
-            tx.add(row)
-            current = _owned(tx, job)
-            percent = (idx + 1) * 100 // max(1, current.steps_total or idx + 1)
-            return tx.change(current, step=idx + 1, progress=min(99, percent))
-
-        done = await self.services.store.write(body)
-        self._own_revision[job.id] = done.revision
-        return done
-
-    async def _finish(self, kind: Kind, context: Context[Any], step: Step, idx: int, started: float) -> None:
-        job, row = context.job, self._row(context, step, idx, started)
+    async def _record(self, kind: Kind, context: Context[Any], rows: list[JobStep]) -> None:
+        job, done = context.job, rows[-1].idx + 1
 
         def body(tx: Tx) -> Job:
-            tx.add(row)
+            for row in rows:
+                tx.add(row)
+            return tx.change(_owned(tx, job), step=done, progress=_percent(kind, done))
+
+        self._own_revision[job.id] = (await self.services.store.write(body)).revision
+
+    async def _finish(self, kind: Kind, context: Context[Any], rows: list[JobStep]) -> None:
+        job, done = context.job, rows[-1].idx + 1
+
+        def body(tx: Tx) -> Job:
+            for row in rows:
+                tx.add(row)
             current = _owned(tx, job)
             kind.finish(tx, current, context.args)
-            return tx.change(current, **next_state(current, "finish"), step=idx + 1, progress=100, finished_at=tx.now)
+            return tx.change(current, **next_state(current, "finish"), step=done, progress=100, finished_at=tx.now)
 
         await self.services.store.write(body)
 
@@ -293,25 +321,32 @@ class Engine:
         except TimeoutError:
             raise errors.Deadline(f"Step {step.name} did not end within {limit:.0f} s.") from None
 
-    def _row(self, context: Context[Any], step: Step, idx: int, started: float) -> JobStep:
+    def _row(self, job: Job, step: Step, idx: int, started: float, notes: list[str], node: str = "") -> JobStep:
         return JobStep(
             id=new_id(),
-            job_id=context.job.id,
+            job_id=job.id,
             idx=idx,
             name=step.event or step.name,
-            node=context.memo.get("node", "") if step.on_node else "",
+            node=node,
             result="Success",
             started_at=started,
             finished_at=time.time(),
-            note="; ".join(context.notes)[:2000],
+            note="; ".join(notes)[:2000],
         )
 
     def _args(self, kind: Kind, job: Job) -> Any:
         return msgspec.json.decode(job.args, type=kind.args)
 
+    def _crashes(self, job: Job, step: Step, moment: str) -> bool:
+        return bool(self.crash_at) and self.crash_at == f"{job.kind}:{step.name}:{moment}"
+
     def _crash(self, job: Job, step: Step, moment: str) -> None:
-        if self.crash_at and self.crash_at == f"{job.kind}:{step.name}:{moment}":
+        if self._crashes(job, step, moment):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _percent(kind: Kind, done: int) -> int:
+    return min(99, done * 100 // len(kind.steps))
 
 
 def _owned(tx: Tx, job: Job) -> Job:

@@ -51,6 +51,9 @@ class Step:
     the effect is there already. undo takes the effect back, whether it was there whole, in part or not at all.
 
     timeout: seconds for each of them. event: the name in os-instance-actions.
+
+    rows: the whole effect as a change of rows, returning its notes; a job's first step with it shares the claim's
+    transaction. lazy: its record may wait for a later one, since running it again does no harm after any later step.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Step:
     timeout: float = 60.0
     on_node: bool = False
     event: str = ""
+    rows: Callable[[Tx, Job, Any], list[str]] | None = None
+    lazy: bool = False
 
 
 @dataclass(frozen=True)

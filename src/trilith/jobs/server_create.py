@@ -31,21 +31,19 @@ _FIRST_ID_BASE = 1_000_000_000 // 65536 * 65536
 _RANGE = 65536
 
 
-async def _place(context: Context[arguments.Create]) -> None:
-    def body(tx: Tx) -> Decision | None:
-        found = tx.get(Server, context.job.resource_id)
-        if found.node:
-            return None
-        demand = demand_of(tx, found, node=context.args.node)
-        decision = choose(demand, candidates(tx, found))
-        place(tx, found, decision)
-        return decision
+def _place_rows(tx: Tx, job: Job, args: Any) -> list[str]:
+    """The whole of the step, with its reasons in words. Raises NoValidHost, and what the rules raise."""
+    found = tx.get(Server, job.resource_id)
+    if found.node:
+        return []
+    decision = choose(demand_of(tx, found, node=args.node), candidates(tx, found))
+    place(tx, found, decision)
+    return [decision.reason, *(f"{node}: {why}" for node, why in decision.passed_over.items())]
 
-    decision = await context.store.write(body)
-    if decision is not None:
-        context.note(decision.reason)
-        for node, why in decision.passed_over.items():
-            context.note(f"{node}: {why}")
+
+async def _place(context: Context[arguments.Create]) -> None:
+    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args)):
+        context.note(note)
 
 
 def place(tx: Tx, found: Server, decision: Decision) -> Server:
@@ -250,10 +248,10 @@ CREATE = Kind(
     name="server.create",
     args=arguments.Create,
     steps=(
-        Step("place", _place, undo=_unplace, timeout=30, event="compute__do_build_and_run_instance"),
-        Step("network", _network, timeout=60),
-        Step("create", _lay_out, undo=_remove, timeout=600, on_node=True),
-        Step("start", _start, timeout=150, on_node=True),
+        Step("place", _place, undo=_unplace, timeout=30, event="compute__do_build_and_run_instance", rows=_place_rows),
+        Step("network", _network, timeout=60, lazy=True),
+        Step("create", _lay_out, undo=_remove, timeout=600, on_node=True, lazy=True),
+        Step("start", _start, timeout=150, on_node=True, lazy=True),
         Step("up", _wait_up, timeout=90),
     ),
     finish=_finish,
