@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import difflib
 import hashlib
+import json
 import os
 import shutil
 import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -23,14 +25,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.contracts.conftest import SEALER
+from tests.fixtures.make_release import HERE as FIXTURES
+from tests.fixtures.make_release import PASSWORD, STATE, USER_DATA, settings_of
 from tests.postgres_server import PostgresServer
 from trilith import errors
+from trilith.app import cloud
 from trilith.model.identity import Project
+from trilith.model.job import FINAL, Job, JobState, JobStep
+from trilith.model.server import Server, ServerState
 from trilith.store import migrate
 from trilith.store.mapping import metadata
 from trilith.store.postgres import PostgresStore
 from trilith.store.sqlite import SqliteStore
-from trilith.store.tx import new_id
+from trilith.store.tx import Reader, new_id
 
 IN_LINE = (
     "Until release 0.1: python -m tests.fixtures.initial_migration. After it: add a migration (docs/upgrade.md).\n"
@@ -255,6 +262,23 @@ async def test_what_is_no_database_is_refused_untouched(tmp_path: Path) -> None:
     assert path.read_bytes() == b"not a database" * 1000
 
 
+async def test_the_copy_goes_back_to_the_release_before(
+    tmp_path: Path, next_release: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.db"
+    id = await filled(path)
+    next_release("")
+    migrate.sqlite(path)
+    monkeypatch.undo()
+    with pytest.raises(errors.Conflict, match="0002"):
+        await SqliteStore(path, SEALER).open()
+    (tmp_path / "t.db.before-0002").replace(path)
+    store = SqliteStore(path, SEALER)
+    await store.open()
+    assert (await store.read(lambda r: r.get(Project, id))).description == ""
+    await store.close()
+
+
 @pytest.mark.postgres
 async def test_postgresql_is_upgraded_or_left_as_it_was(
     postgres_server: PostgresServer, next_release: Callable[[str], None]
@@ -292,3 +316,70 @@ async def test_a_newer_releases_postgresql_is_refused(postgres_server: PostgresS
         await PostgresStore(dsn, SEALER).open()
     held = await in_postgres(dsn, lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
     assert held == "9999"
+
+
+# What past releases left is carried over by today's code.
+
+RELEASES = sorted(FIXTURES.glob("release-*.sql"))
+REMAKE = "Until release 0.1, when the tables change: python -m tests.fixtures.make_release 0.1"
+
+
+def stored(dump: Path, state: Path) -> Path:
+    """The state as the release left it, a moment ago: deadlines of jobs are as far away as they were then."""
+    state.mkdir()
+    path = state / "trilith.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(dump.read_text())
+        db.execute("UPDATE jobs SET deadline = deadline + ? - (SELECT max(at) FROM feed)", (time.time(),))
+        db.commit()
+    for name, text in json.loads(dump.with_suffix(".nodes.json").read_text()).items():
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).write_text(text.replace(STATE, str(state)))
+    key = state / "master.key"
+    key.write_bytes(dump.with_suffix(".key").read_bytes())
+    key.chmod(0o600)
+    return path
+
+
+def test_there_is_a_database_of_the_first_release() -> None:
+    assert "release-0.1.sql" in [p.name for p in RELEASES]
+
+
+@pytest.mark.parametrize("dump", RELEASES, ids=lambda p: p.stem)
+def test_a_releases_database_gets_the_tables_of_today(dump: Path, tmp_path: Path) -> None:
+    path = stored(dump, tmp_path / "state")
+    migrate.sqlite(path)
+    made = in_sqlite(tmp_path / "b.db", by_tables, sqlite_schema)
+    diff = difflib.unified_diff(in_sqlite(path, sqlite_schema), made, dump.name, "today", lineterm="", n=0)  # type: ignore[arg-type]
+    assert not (lines := list(diff)), "\n".join([REMAKE, *lines])
+
+
+@pytest.mark.parametrize("dump", RELEASES, ids=lambda p: p.stem)
+async def test_jobs_begun_by_a_release_end_under_this_one(dump: Path, tmp_path: Path) -> None:
+    stored(dump, tmp_path / "state")
+    settings = settings_of(tmp_path / "state", tombstone_seconds=1e10)
+
+    def jobs(reader: Reader) -> dict[str, Job]:
+        return {f"{j.kind} {reader.get(Server, j.resource_id, dead=True).name}": j for j in reader.select(Job)}
+
+    async with cloud(settings) as running:
+        store = running.store
+        async with asyncio.timeout(60):
+            while True:
+                cursor = await store.head()
+                found = await store.read(jobs)
+                if {j.state for j in found.values()} <= set(FINAL):
+                    break
+                await store.wait(cursor, timeout=20)
+        begun = {"server.create in-flight", "server.stop stopping", "server.delete going"}
+        assert {n: found[n].state for n in begun} == dict.fromkeys(begun, JobState.DONE), REMAKE
+        assert found["server.create in-flight"].epoch == 2  # taken up by a second process, not begun anew
+        steps = await store.read(lambda r: r.select(JobStep, job_id=found["server.create in-flight"].id))
+        assert [s.idx for s in steps] == list(range(len(steps)))
+        left = await store.read(lambda r: {s.name: s for s in r.select(Server)})
+        assert set(left) == {"kept", "stopping", "in-flight"}
+        assert left["in-flight"].state is ServerState.ACTIVE
+        assert left["stopping"].state is ServerState.STOPPED
+        for one in left.values():
+            assert running.sealer.open(one.user_data, context=f"server.user_data:{one.id}") == USER_DATA
+        assert await running.admin_password() == PASSWORD
