@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,12 +16,30 @@ from trilith.commands import (
     network_quota,
     networks,
     ports,
+    quota,
     routers,
     security_groups,
     subnets,
 )
-from trilith.commands.network_faults import IpAddressGenerationFailure, OverQuota
-from trilith.model.network import IpAddress, MacAddress, Network, Port, Router, SecurityGroup, Subnet
+from trilith.commands.network_faults import (
+    InvalidInput,
+    IpAddressGenerationFailure,
+    OverQuota,
+    SecurityGroupNotFound,
+    SecurityGroupRuleExists,
+)
+from trilith.model.network import (
+    DhcpOption,
+    IpAddress,
+    MacAddress,
+    Network,
+    Port,
+    Router,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    guest_dns,
+)
 from trilith.store.contract import Store
 from trilith.store.tx import Reader, Tx
 
@@ -278,3 +297,87 @@ async def test_what_is_built_of_the_rows_is_what_ovn_takes(store: Store, tmp_pat
     network = next(n for n in nouns if isinstance(n, NetworkSpec) and not n.external)
     assert {name for name, _ in network.names} == {"web", "web.openstacklocal"}
     assert network.subnets[0].dns == ("172.24.4.1",)
+
+
+async def test_first_uses_of_a_counter_may_meet(store: Store) -> None:
+    """Nova's counters, of which the first use makes the row."""
+    results = await asyncio.gather(
+        *(store.write(lambda tx: quota.use(tx, P, {"instances": 1, "cores": 2, "ram": 512})) for _ in range(14)),
+        return_exceptions=True,
+    )
+    refused = [r for r in results if r is not None]
+    assert {type(r) for r in refused} == {errors.QuotaExceeded}
+    assert len(refused) == 4
+    counted = await store.read(lambda r: quota.usage(r, P, ("instances", "cores", "ram")))
+    assert counted == {"instances": 10, "cores": 20, "ram": 5120}
+    # one that never fits leaves no use behind, also as the first
+    with pytest.raises(errors.QuotaExceeded, match="but already used 0 of 10"):
+        await store.write(lambda tx: quota.use(tx, "project-two", {"instances": 11}))
+    assert (await store.read(lambda r: quota.usage(r, "project-two", ("instances",))))["instances"] == 0
+
+
+async def test_of_identical_rules_at_once_one_is_made(store: Store) -> None:
+    group = await store.write(lambda tx: security_groups.create_group(tx, project_id=P, name="web"))
+
+    def rule(tx: Tx, protocol: str) -> SecurityGroupRule:
+        # three spellings of one protocol
+        return security_groups.create_rule(
+            tx, group, project_id=P, direction="ingress", protocol=protocol, port_min=22, port_max=22
+        )
+
+    results = await asyncio.gather(
+        *(store.write(lambda tx, p=p: rule(tx, p)) for p in ("tcp", "6", "TCP") * 3),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert sum(isinstance(r, SecurityGroupRule) for r in results) == 1
+    assert {type(r) for r in results if not isinstance(r, SecurityGroupRule)} == {SecurityGroupRuleExists}
+    # the group's two egress rules and this one
+    assert (await store.read(lambda r: network_quota.used(r, P)))["security_group_rule"] == 3
+    assert await store.read(lambda r: r.count(SecurityGroupRule, security_group_id=group.id)) == 3
+
+
+async def test_a_rule_for_a_group_that_goes_at_the_same_time_is_refused(store: Store) -> None:
+    group = await store.write(lambda tx: security_groups.create_group(tx, project_id=P, name="web"))
+    await store.write(lambda tx: security_groups.delete_group(tx, tx.get(SecurityGroup, group.id)))
+    with pytest.raises(SecurityGroupNotFound):
+        await store.write(
+            lambda tx: security_groups.create_rule(tx, group, project_id=P, direction="ingress", protocol="udp")
+        )
+    assert await store.read(lambda r: r.count(SecurityGroupRule, security_group_id=group.id)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "version"),
+    [
+        ("nonsense", "1", 4),
+        ("router", "10.0.0.1", 6),
+        ("mtu", "1500; drop", 4),
+        ("mtu", "65536", 4),
+        ("ntp-server", "pool.example.org", 4),
+        ("classless-static-route", "10.0.0.0/8", 4),
+        ("netmask", "255.0.0.0,255.255.0.0", 4),
+        ("dns-server", "10.0.0.1", 6),
+    ],
+)
+async def test_a_dhcp_option_that_ovn_could_not_serve_is_refused(
+    store: Store, name: str, value: str, version: int
+) -> None:
+    network, _ = await store.write(inside)
+    port = await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id))
+    option = DhcpOption(opt_name=name, opt_value=value, ip_version=version)
+    with pytest.raises(InvalidInput, match="extra_dhcp_opts"):
+        await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id, dhcp_options=[option]))
+    with pytest.raises(InvalidInput, match="extra_dhcp_opts"):
+        await store.write(lambda tx: ports.update_port(tx, port, dhcp_options={(name, version): value}))
+    assert (await store.read(lambda r: r.get(Port, port.id))).dhcp_options == ()
+
+
+def test_the_name_servers_that_guests_are_told() -> None:
+    four = Subnet(id="4", name="", project_id=P, network_id="n", cidr="10.0.0.0/24")
+    six = replace(four, cidr="2001:db8::/64", ip_version=6)
+    assert guest_dns(four, (), "172.24.4.0/24") == ("172.24.4.1",)
+    assert guest_dns(six, (), "172.24.4.0/24") == ()
+    assert guest_dns(four, ("9.9.9.9", "2620:fe::fe"), "172.24.4.0/24") == ("9.9.9.9",)
+    assert guest_dns(six, ("9.9.9.9", "2620:fe::fe"), "172.24.4.0/24") == ("2620:fe::fe",)
+    assert guest_dns(replace(four, dns=("10.0.0.5",)), ("9.9.9.9",), "172.24.4.0/24") == ("10.0.0.5",)
+    assert guest_dns(four, (), "") == ()

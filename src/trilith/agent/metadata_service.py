@@ -21,7 +21,6 @@ from trilith.drivers.ovn.metadata_ns import (
     ensure_metadata_namespace,
     list_metadata_namespaces,
     listen_in_namespace,
-    namespace_name,
     remove_metadata_namespace,
 )
 from trilith.errors import Backend
@@ -83,10 +82,8 @@ class MetadataService:
 
     async def sweep(self) -> None:
         """Remove the namespaces of networks that nobody here needs (left by a crash)."""
-        needed = {namespace_name(self._switch, n) for n in self._networks}
-        for name in await list_metadata_namespaces(self._switch):
-            network_id = name[-36:]
-            if name not in needed:
+        for network_id in await list_metadata_namespaces(self._switch):
+            if network_id not in self._networks:
                 await remove_metadata_namespace(self._switch, network_id, netns=self._netns)
 
     async def close(self) -> None:
