@@ -19,7 +19,7 @@ from trilith.agent.doctor_host import dropping_chains
 from trilith.cli import follow, image, inside, launch, login, screen, size, top
 from trilith.cli.client import from_status
 from trilith.cli.image import default_name, parse_properties
-from trilith.cli.main import app
+from trilith.cli.main import app, one_line
 from trilith.cli.native import parse_events
 from trilith.cli.network import parse_cidr
 from trilith.config import Settings
@@ -81,6 +81,11 @@ def test_a_usage_error_is_told_without_a_trace() -> None:
     result = CliRunner().invoke(app, ["launch"])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+def test_a_tools_many_lines_become_one() -> None:
+    assert one_line("a\n  b\x1b[31m\tc") == "a b [31m c"
+    assert len(one_line("x" * 10_000)) < 700
 
 
 def test_version_is_one_json_document() -> None:

@@ -10,6 +10,9 @@ import typer
 from trilith import errors
 from trilith.cli import doctor, down, flavor, image, inside, jobs, launch, network, servers, top, up, version
 
+#: characters of an error, some lines of a terminal
+_LONGEST = 600
+
 app = typer.Typer(
     name="trilith",
     help="One cloud over three pillars: KVM, Xen and LXC, with the OpenStack API.",
@@ -52,14 +55,20 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_MORE)
 app.command("version", rich_help_panel=_MORE)(version.version)
 
 
+def one_line(text: str) -> str:
+    """A tool's own words may be many lines, and a server's may steer a terminal."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} …"
+
+
 def main() -> None:
     """Every expected failure is one or two lines on stderr and exit code 1; a bug keeps its trace."""
     try:
         app()
     except errors.TrilithError as err:
-        sys.stderr.write(f"trilith: {err.message}\n")
+        sys.stderr.write(f"trilith: {one_line(err.message)}\n")
         if err.hint:
-            sys.stderr.write(f"  {err.hint}\n")
+            sys.stderr.write(f"  {one_line(err.hint)}\n")
         raise SystemExit(1) from None
     except BrokenPipeError:
         # who read along has gone (| head): nothing is left to say, also not by the interpreter at its end
