@@ -46,9 +46,10 @@ cat >"$unit/systemd-networkd-wait-online.service.d/trilith.conf" <<'CFG'
 ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=60
 CFG
-# the network answers for its servers' bare names; without this no question with a single label leaves the guest
+# the network answers for its servers' bare names; without the first no question with a single label leaves the guest,
+# and with multicast each waits seconds for neighbours that never answer
 mkdir -p "$root/etc/systemd/resolved.conf.d"
-printf '[Resolve]\nResolveUnicastSingleLabel=yes\n' >"$root/etc/systemd/resolved.conf.d/trilith.conf"
+printf '[Resolve]\nResolveUnicastSingleLabel=yes\nLLMNR=no\nMulticastDNS=no\n' >"$root/etc/systemd/resolved.conf.d/trilith.conf"
 # a container is not allowed these, and a unit that fails makes the whole system "degraded"
 for mount in sys-kernel-debug sys-kernel-tracing; do
     mkdir -p "$unit/$mount.mount.d"
