@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from trilith import errors
 from trilith.api.http.versions import Version
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from trilith.api.http.route import Route, Service
 
 T = TypeVar("T")
+#: what a path may hold as it is (RFC 3986, 3.3); a header with anything else breaks the answer
+_IN_PATHS = "/:@!$&'()*+,;=~"
 
 
 @dataclass(slots=True)
@@ -85,5 +88,8 @@ class Call:
         return self.request.stream()
 
     def url(self, path: str) -> str:
-        """Absolute, built from public_url and this service's prefix, never from the Host header."""
-        return f"{self.host.settings.url}{self.service.prefix}{path}"
+        """Absolute, built from public_url and this service's prefix, never from the Host header.
+
+        path: without a query, and as a person reads it: names in it may hold anything, the URL holds RFC 3986's.
+        """
+        return f"{self.host.settings.url}{self.service.prefix}{quote(path, safe=_IN_PATHS)}"
