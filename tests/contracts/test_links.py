@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from trilith import errors
-from trilith.agent import calls, channels, wire
+from trilith.agent import calls, wire
 from trilith.agent.agent import Agent
 from trilith.agent.guests import Guests
 from trilith.cluster import links as links_module
@@ -254,7 +254,7 @@ async def test_a_node_that_goes_away_in_a_call(bench: Rig, handler: Callable[[Ha
 
     handler(hang)
     calling = asyncio.create_task(bench.call(calls.ServerArgs("a")))
-    channel = await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(await bench.guest()))
+    channel = await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(await bench.guest()))
     async with asyncio.timeout(5):
         await begun.wait()
         await bench.stop()
@@ -281,7 +281,6 @@ async def test_a_driver_whose_events_break_ends_the_session_not_the_agent(
     bench: Rig, handler: Callable[[Handler], None]
 ) -> None:
     handler(echo)
-    bench.compute._events.put_nowait(None)  # type: ignore[arg-type]  what cannot be sent
     events = bench.compute.events
 
     async def broken() -> AsyncIterator[GuestEvent]:
@@ -381,7 +380,7 @@ async def until(channel: wire.Channel, words: bytes) -> bytes:
 
 async def test_a_shell_its_size_and_its_end(bench: Rig) -> None:
     server = await bench.guest()
-    channel = await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server, rows=33, cols=101))
+    channel = await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server, rows=33, cols=101))
     await until(channel, b":~# ")
     await channel.send(b"size\n")
     await until(channel, b"33 101")
@@ -398,15 +397,15 @@ async def test_a_shell_its_size_and_its_end(bench: Rig) -> None:
 
 async def test_a_shell_ends_with_its_guest_and_with_its_reader(bench: Rig) -> None:
     server = await bench.guest()
-    channel = await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+    channel = await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     await bench.compute.power_off(server)
     async with asyncio.timeout(5):
         while await channel.receive():
             pass
     with pytest.raises(errors.Conflict, match="not running"):
-        await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+        await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     await bench.guest()
-    channel = await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+    channel = await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     assert bench.compute._terminals[server]
     channel.close()
     async with asyncio.timeout(5):
@@ -417,13 +416,13 @@ async def test_a_shell_ends_with_its_guest_and_with_its_reader(bench: Rig) -> No
 
 async def test_one_console_at_a_time(bench: Rig) -> None:
     server = await bench.guest()
-    channel = await bench.links.open(NODE, "guest.console", channels.TerminalArgs(server))
+    channel = await bench.links.open(NODE, "guest.console", calls.TerminalArgs(server))
     await channel.send(b"root\r")
     assert b"root\r\n" in await until(channel, b"login: ")
     with pytest.raises(errors.Conflict, match="in use"):
-        await bench.links.open(NODE, "guest.console", channels.TerminalArgs(server))
+        await bench.links.open(NODE, "guest.console", calls.TerminalArgs(server))
     channel.close()
-    again = await bench.links.open(NODE, "guest.console", channels.TerminalArgs(server))
+    again = await bench.links.open(NODE, "guest.console", calls.TerminalArgs(server))
     await bench.compute.power_off(server)
     async with asyncio.timeout(5):
         while await again.receive():
@@ -433,21 +432,21 @@ async def test_one_console_at_a_time(bench: Rig) -> None:
 async def test_channels_that_cannot_be(bench: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     server = await bench.guest()
     with pytest.raises(errors.Unsupported, match="does not know"):
-        await bench.links.open(NODE, "guest.tomorrow", channels.TerminalArgs(server))
+        await bench.links.open(NODE, "guest.tomorrow", calls.TerminalArgs(server))
     with pytest.raises(errors.Invalid):
-        await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server, rows=0))
+        await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server, rows=0))
     with pytest.raises(errors.Backend, match="not connected"):
-        await bench.links.open("elsewhere", "guest.shell", channels.TerminalArgs(server))
-    held = [await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server)) for _ in range(16)]
+        await bench.links.open("elsewhere", "guest.shell", calls.TerminalArgs(server))
+    held = [await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server)) for _ in range(16)]
     with pytest.raises(errors.TooMany):
-        await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+        await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     for channel in held:
         channel.close()
-    (await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))).close()
+    (await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))).close()
     capable = replace(bench.compute.capabilities, shell=False)
     monkeypatch.setattr(SimulatedCompute, "capabilities", capable)
     with pytest.raises(errors.Unsupported, match="no shell") as no:
-        await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+        await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     assert "ssh" in no.value.hint
 
 
@@ -464,12 +463,12 @@ async def test_an_opening_that_is_given_up_leaves_nothing(bench: Rig, monkeypatc
 
     monkeypatch.setattr(SimulatedCompute, "shell", hang)
     with pytest.raises(errors.Deadline):
-        await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server), timeout=0.2)
+        await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server), timeout=0.2)
     async with asyncio.timeout(5):
         await ended.wait()
         begun.clear()
         ended.clear()
-        opening = asyncio.create_task(bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server)))
+        opening = asyncio.create_task(bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server)))
         await begun.wait()
         opening.cancel()
         await ended.wait()
@@ -478,7 +477,7 @@ async def test_an_opening_that_is_given_up_leaves_nothing(bench: Rig, monkeypatc
 async def test_a_flood_that_nobody_reads_holds_up_no_call(bench: Rig, handler: Callable[[Handler], None]) -> None:
     handler(echo)
     server = await bench.guest()
-    channel = await bench.links.open(NODE, "guest.shell", channels.TerminalArgs(server))
+    channel = await bench.links.open(NODE, "guest.shell", calls.TerminalArgs(server))
     await until(channel, b":~# ")
     await channel.send(b"flood\n")
     async with asyncio.timeout(10):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -72,6 +72,17 @@ class ExecArgs(msgspec.Struct, frozen=True):
     server_id: str
     argv: tuple[str, ...]
     timeout: float = 60.0
+
+
+_Size = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class TerminalArgs(msgspec.Struct, frozen=True):
+    """Of a channel. rows, cols: characters, of the terminal at the controller's end."""
+
+    server_id: str
+    rows: _Size = 24
+    cols: _Size = 80
 
 
 class Snapshot(msgspec.Struct, frozen=True):

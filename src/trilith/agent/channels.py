@@ -14,13 +14,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 
 from trilith import errors
 from trilith.agent import wire
+from trilith.agent.calls import TerminalArgs
 from trilith.agent.guests import Guests
 from trilith.drivers.contract import InteractiveShell
 from trilith.model.guest import ConsoleEndpoint
@@ -32,16 +33,6 @@ _OPEN_SECONDS = 30.0
 #: open at once: of this node, and of one server
 MOST = 512
 MOST_OF_SERVER = 16
-
-Size = Annotated[int, msgspec.Meta(ge=1, le=1000)]
-
-
-class TerminalArgs(msgspec.Struct, frozen=True):
-    """rows, cols: characters, of the terminal at the other end."""
-
-    server_id: str
-    rows: Size = 24
-    cols: Size = 80
 
 
 class Line(Protocol):

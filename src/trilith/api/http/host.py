@@ -15,13 +15,14 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.response import Stream
 
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.policies import Policies
 from trilith.api.http.route import ANY, PUBLIC, Answer, MethodNotAllowed, Route, Service
+from trilith.api.http.tickets import Tickets
 from trilith.api.http.tokens import permit
 from trilith.api.http.versions import Version, parse
 from trilith.model.record import Actor
@@ -62,6 +63,7 @@ class Host:
     services: Services
     started: float = 0.0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tickets: Tickets = field(default_factory=Tickets)
 
     async def write(self, fn: Callable[[Tx], T], *, actor: Actor, action: str) -> T:
         try:
@@ -73,7 +75,9 @@ class Host:
 
 def build(host: Host, services: list[Service]) -> Litestar:
     """One application on one port. Middleware there is none: what each request passes is written in `_serve`."""
-    handlers: list[HTTPRouteHandler] = []
+    from trilith.api.http.streams import socket_handlers  # which builds on this module
+
+    handlers: list[HTTPRouteHandler | WebsocketRouteHandler] = [*socket_handlers(host, services)]
     for service in services:
         by_path: dict[str, dict[str, list[Route]]] = defaultdict(lambda: defaultdict(list))
         for route in service.routes:
@@ -116,7 +120,7 @@ async def _serve(
     """In order: request id; version (before authentication, as clients discover with it); route; token; policy of
     the route; body; handler. Whatever fails becomes the service's own error body."""
     headers = {k.lower(): v for k, v in request.headers.items()}
-    request_id = _request_id(headers.get("x-openstack-request-id", ""))
+    request_id = request_id_of(headers.get("x-openstack-request-id", ""))
     out = dict.fromkeys(service.request_id_headers, request_id)
     version = _NO_VERSION
     try:
@@ -136,7 +140,7 @@ async def _serve(
             actor=actor,
             version=version,
             params=dict(request.path_params),
-            query=_query(request),
+            query=query_of(request),
             body=await _body(host, route, request, headers),
             headers=headers,
             request_id=request_id,
@@ -146,21 +150,21 @@ async def _serve(
         answer = made if isinstance(made, Answer) else Answer(made)
         return _respond(answer, route, out, head=request.method == "HEAD")
     except errors.TrilithError as err:
-        return _refuse(service, err, out, host)
+        return refuse(service, err, out, host)
     except Exception as err:
         log.exception("bug in a request", path=request.url.path, method=request.method, request_id=request_id)
-        return _refuse(
+        return refuse(
             service, errors.Bug(f"Unexpected error ({type(err).__name__}); see {request_id} in the log."), out, host
         )
 
 
-def _request_id(given: str) -> str:
+def request_id_of(given: str) -> str:
     if given.startswith("req-") and len(given) == 40 and given[4:].replace("-", "").isalnum():
         return given
     return f"req-{uuid.uuid4()}"
 
 
-def _query(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+def query_of(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
     if "\x00" in request.scope["path"]:
         raise errors.Missing("The resource could not be found.")
     raw = request.scope.get("query_string", b"")
@@ -193,10 +197,15 @@ async def _authenticate(
     address = request.client.host if request.client else ""
     if route.policy == PUBLIC and not token:
         return _with(_NOBODY, request_id, address)
+    if token and route.policy == PUBLIC:
+        return _with(_NOBODY, request_id, address)
+    return await authenticated(host, token, address, request_id)
+
+
+async def authenticated(host: Host, token: str, address: str, request_id: str) -> Actor:
+    """Raises Unauthenticated."""
     if not token:
         raise errors.Unauthenticated("The request you have made requires authentication.")
-    if route.policy == PUBLIC:
-        return _with(_NOBODY, request_id, address)
     return _with(await host.tokens.actor(token), request_id, address)
 
 
@@ -253,7 +262,7 @@ def _respond(answer: Answer, route: Route, headers: dict[str, str], *, head: boo
     return Response(body, status_code=status, headers=headers, media_type=answer.media_type)
 
 
-def _refuse(service: Service, err: errors.TrilithError, headers: dict[str, str], host: Host) -> Response[Any]:
+def refuse(service: Service, err: errors.TrilithError, headers: dict[str, str], host: Host) -> Response[Any]:
     status = service.status(err)
     body = service.error_body(status, err)
     extra = {"x-trilith-error": err.code}
@@ -280,7 +289,7 @@ def _not_routed(services: list[Service]) -> Callable[[Request[Any, Any, Any], HT
         status = service.status(err)
         body = service.error_body(status, err)
         raw = body if isinstance(body, bytes) else _encoder.encode(body)
-        headers = dict.fromkeys(service.request_id_headers, _request_id(""))
+        headers = dict.fromkeys(service.request_id_headers, request_id_of(""))
         return Response(raw, status_code=status, headers=headers, media_type=service.error_media_type)
 
     return answer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -59,6 +59,37 @@ class Route:
     statuses: tuple[int, ...] = ()
     query: tuple[str, ...] = ()
     stream: bool = False  # the handler reads the request body itself, unbounded by max_body
+
+
+class ByteStream(Protocol):
+    """What a websocket is joined to: iterate it for what comes, `send` what goes."""
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words; "" where there is nothing to say."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises the error that ended it, after the last bytes."""
+        ...
+
+    async def send(self, data: bytes) -> None: ...
+
+    def resize(self, rows: int, cols: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class SocketRoute:
+    """A websocket. The handler authorizes and opens what the client is joined to; what it raises is the answer.
+
+    policy: as of a Route. It has no microversions.
+    """
+
+    path: str
+    handler: Callable[[Call], Awaitable[ByteStream]]
+    policy: str = ANY
 
 
 ErrorBody = Callable[[int, errors.TrilithError], Any]
@@ -131,6 +162,7 @@ class Service:
     statuses: Mapping[str, int] = field(default_factory=dict)
     error_media_type: str = "application/json"
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
+    sockets: tuple[SocketRoute, ...] = ()
 
     def status(self, err: errors.TrilithError) -> int:
         return self.statuses.get(err.code) or STATUS.get(err.code, 500)
@@ -152,6 +184,7 @@ __all__ = [
     "ANY",
     "PUBLIC",
     "Answer",
+    "ByteStream",
     "Gone",
     "MediaType",
     "MethodNotAllowed",
@@ -160,5 +193,6 @@ __all__ = [
     "Precondition",
     "Route",
     "Service",
+    "SocketRoute",
     "plain_error",
 ]

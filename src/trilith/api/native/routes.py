@@ -6,6 +6,7 @@ from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service, plain_error
 from trilith.api.native import events, jobs, status
 from trilith.api.native.policy import POLICIES
+from trilith.api.native.servers import SERVER_ROUTES, SERVER_SOCKETS
 
 PREFIX = "/trilith/v1"
 
@@ -24,6 +25,7 @@ _ROUTES = (
     Route("GET", "/jobs/{job_id}", jobs.show, response=jobs.JobView),
     Route("POST", "/jobs/{job_id}/cancel", jobs.cancel, ok=202, response=jobs.JobView, statuses=(409, 422)),
     Route("GET", "/events", events.follow, "trilith:events:list", statuses=(410,), query=("cursor", "noun")),
+    *SERVER_ROUTES,
 )
 
 SERVICE = Service(
@@ -33,4 +35,5 @@ SERVICE = Service(
     error_body=plain_error,
     policies=POLICIES,
     statuses={"key_reused": 422},
+    sockets=SERVER_SOCKETS,
 )

@@ -42,7 +42,9 @@ async def discovery(call: Call) -> Discovery:
         version=version("trilith"),
         region=call.host.settings.region,
         services=[Entry(name, type_, base + path) for name, type_, path in CATALOG],
-        resources={name: call.url(f"/{name}") for name in ("jobs", "events", "nodes", "status", "openapi.json")},
+        resources={
+            name: call.url(f"/{name}") for name in ("jobs", "events", "nodes", "servers", "status", "openapi.json")
+        },
     )
 
 
