@@ -36,6 +36,7 @@ def up(
     settings = load(config, state=state, listen=listen, simulated=simulated, database=database, clouds_yaml=clouds_yaml)
     import uvloop
 
+    os.umask(os.umask(0o022) | 0o022)  # whatever it was before: what the cloud keeps is for nobody else to write
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_up(settings, as_json=as_json))
     raise SystemExit(code)
@@ -48,7 +49,7 @@ async def _up(settings: Settings, *, as_json: bool) -> int:
     from trilith.serve import listening, until_stopped
 
     logging.setup(to_stderr=as_json)
-    given = os.environ.get("TRILITH_ADMIN_PASSWORD", "")
+    given = os.environ.pop("TRILITH_ADMIN_PASSWORD", "")  # no daemon that is started inherits it
     async with cloud(settings, admin_password=given) as running, listening(running.api, settings):
         await asyncio.to_thread(record.write, settings)
         password = await running.admin_password()
