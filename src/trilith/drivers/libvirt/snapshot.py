@@ -83,6 +83,14 @@ async def running(connection: Connection, hub: Hub, name: str, dest: str) -> Non
         raise Backend(f"{name} stopped during its snapshot", hint="Repeat the snapshot.")
     if happening.detail:
         raise Backend(f"the copy of {name} failed: {happening.text or 'no reason given'}")
+    await connection.call(doing, lambda conn: _closed(conn, name))
+
+
+def _closed(conn: Any, name: str) -> None:
+    """The job's end is told before QEMU has closed the copy and written the last of its tables. The thread of libvirt
+    that sees to that holds the domain's job until then, and a query of a block device waits for it."""
+    domain = conn.lookupByName(name)
+    domain.blockInfo(root_disk_of(domain.XMLDesc(0))[0])
 
 
 async def _abort(connection: Connection, name: str) -> None:
