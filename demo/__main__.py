@@ -15,7 +15,9 @@ from demo import host, pictures
 from demo.ledger import Ledger
 from demo.process import Up, connect
 from demo.scenario import Scenario
+from trilith.agent.local_node import run_directory
 from trilith.cli import probe_kernel
+from trilith.config import Settings
 from trilith.errors import TrilithError
 from trilith.images import BuiltImage
 
@@ -47,8 +49,9 @@ def main() -> int:
     ledger = Ledger()
     before = host.look()
     code = 1
+    marks = [str(STATE), run_directory(Settings(state=STATE)).name]
     try:
-        _show(up, ledger)
+        _show(up, ledger, marks)
         code = 0
     except KeyboardInterrupt:
         sys.stdout.write("\ninterrupted: cleaning up\n")
@@ -59,7 +62,7 @@ def main() -> int:
         sys.stderr.write(f"\nthe demo failed: {type(err).__name__}: {err}\n")
     if code == 1 and (STATE / "up.log").exists():
         sys.stderr.write(f"the end of the cloud's log:\n{up.tail(2000)}\n")
-    code = _end(up, ledger, before) or code
+    code = _end(up, ledger, before, marks) or code
     sys.stdout.write("\n" + ledger.table())
     sys.stdout.write("\neverything worked, and nothing is left\n" if code == 0 else "\nthe demo did NOT succeed\n")
     return code
@@ -69,7 +72,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show(up: Up, ledger: Ledger) -> None:
+def _show(up: Up, ledger: Ledger, marks: list[str]) -> None:
     images = [_picture(name, ledger) for name in ("tiny", "debian-12")]
     # the probe of what KVM can do here boots this kernel, so it must lie there before the node looks
     probe_kernel.hand_over(images[0].path, STATE / "node" / "probe-kernel")
@@ -86,7 +89,7 @@ def _show(up: Up, ledger: Ledger) -> None:
             pictures.upload(cloud, image)
             notes.append(f"{image.path.stat().st_size / 2**20:.0f} MiB")
     machine = images[1] if kvm else images[0]
-    Scenario(
+    scenario = Scenario(
         cloud=cloud,
         ledger=ledger,
         folder=STATE / "keys",
@@ -95,7 +98,9 @@ def _show(up: Up, ledger: Ledger) -> None:
         machine_image=machine.name,
         machine_user=machine.properties["os_admin_user"],
         machine_flavor="m1.small" if kvm else "m1.tiny",
-    ).run()
+        ids=marks,
+    )
+    scenario.run()
     with ledger.step("delete the images"):
         for image in images:
             cloud.image.delete_image(cloud.image.find_image(image.name))
@@ -121,7 +126,7 @@ def _node(cloud: Any) -> set[str]:
     raise RuntimeError(f"no node within {_NODE_PATIENCE:.0f} s")
 
 
-def _end(up: Up, ledger: Ledger, before: host.Host) -> int:
+def _end(up: Up, ledger: Ledger, before: host.Host, marks: list[str]) -> int:
     """Stop all of it and look. 0 when nothing is left."""
     # a second Ctrl-C must not leave half of it behind
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +137,7 @@ def _end(up: Up, ledger: Ledger, before: host.Host) -> int:
                 up.stop()
                 notes += [line for line in said.splitlines() if "removed" in line]
         with ledger.step("look for what is left on this machine") as notes:
-            left = host.look().left_since(before)
+            left = host.look().left_since(before, marks)
             if left:
                 raise RuntimeError("left: " + "; ".join(f"{kind}: {', '.join(what)}" for kind, what in left.items()))
             notes.append("no process, namespace, interface, mount, loop device or cgroup")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +19,21 @@ class Host:
     loops: frozenset[str]
     cgroups: frozenset[str]
 
-    def left_since(self, before: Host) -> dict[str, list[str]]:
+    def left_since(self, before: Host, marks: Iterable[str]) -> dict[str, list[str]]:
+        """What is new. Processes and interfaces are this network namespace's own; of what all share, that which holds
+        one of the marks (directories and ids of the cloud), as another cloud on this machine may come and go."""
+        known = tuple(marks)
+
+        def ours(new: frozenset[str]) -> set[str]:
+            return {item for item in new if any(mark in item for mark in known)}
+
         found = {
             "processes": self.processes - before.processes,
-            "namespaces": self.namespaces - before.namespaces,
+            "namespaces": ours(self.namespaces - before.namespaces),
             "interfaces": self.interfaces - before.interfaces,
-            "mounts": self.mounts - before.mounts,
-            "loop devices": self.loops - before.loops,
-            "cgroups": self.cgroups - before.cgroups,
+            "mounts": ours(self.mounts - before.mounts),
+            "loop devices": ours(self.loops - before.loops),
+            "cgroups": ours(self.cgroups - before.cgroups),
         }
         return {kind: sorted(items) for kind, items in found.items() if items}
 
@@ -49,7 +58,10 @@ def look() -> Host:
             if name.startswith(_OURS):
                 processes.add(f"{entry.name} {name}")
     mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    loops = {p.parent.parent.name for p in Path("/sys/block").glob("loop*/loop/backing_file")}
+    loops = set()
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(FileNotFoundError, OSError):  # let go meanwhile
+            loops.add(f"{backing.parent.parent.name} of {backing.read_text().strip()}")
     cgroups = {
         str(p) for p in Path("/sys/fs/cgroup").rglob("*") if p.is_dir() and ("trilith" in p.name or "lxc" in p.name)
     }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openstack.exceptions import ResourceFailure
+
 from demo.ledger import Ledger
 from demo.ssh import Login, make_key
 
@@ -42,6 +44,8 @@ class Scenario:
     made: Made = field(default_factory=Made)
     servers: dict[str, Any] = field(default_factory=dict)
     logins: dict[str, Login] = field(default_factory=dict)
+    #: of everything that the cloud may name things on this machine after
+    ids: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         try:
@@ -63,6 +67,7 @@ class Scenario:
         net = self.cloud.network
         with self.ledger.step("network, subnet, router, security group, key pair"):
             network = net.create_network(name="demo")
+            self.ids.append(network.id)
             self.made.later("network", lambda: net.delete_network(network))
             subnet = net.create_subnet(network_id=network.id, ip_version=4, cidr="10.20.0.0/24", name="demo")
             public = net.find_network("public")
@@ -99,10 +104,19 @@ class Scenario:
                 key_name="demo",
                 security_groups=[{"name": "demo"}],
             )
+            self.ids.append(server.id)
             self.made.later(f"server {name}", lambda: self._delete(server))
-            server = compute.wait_for_server(server, wait=_PATIENCE, interval=0.2)
+            server = self._active(server)
             self.servers[name] = server
             notes.append(pillar)
+
+    def _active(self, server: Any) -> Any:
+        """Raises RuntimeError with the fault of a server that ends in ERROR."""
+        try:
+            return self.cloud.compute.wait_for_server(server, wait=_PATIENCE, interval=0.2)
+        except ResourceFailure as err:
+            fault = self.cloud.compute.get(f"/servers/{server.id}").json()["server"].get("fault", {})
+            raise RuntimeError(f"{server.name} is in ERROR: {fault.get('message', err)}") from err
 
     def _flavor(self, base: str, pillar: str) -> Any:
         """A flavor of the same size that names the pillar."""
@@ -154,7 +168,7 @@ class Scenario:
         with self.ledger.step(f"{name}: reboot, and log in again"):
             before = self.logins[name].run("cat /proc/sys/kernel/random/boot_id; cut -d. -f1 /proc/uptime").split()
             self.cloud.compute.reboot_server(self.servers[name], "SOFT")
-            self.cloud.compute.wait_for_server(self.servers[name], wait=_PATIENCE, interval=0.2)
+            self._active(self.servers[name])
             self.logins[name].wait(timeout=_PATIENCE)
             after = self.logins[name].run("cat /proc/sys/kernel/random/boot_id; cut -d. -f1 /proc/uptime").split()
             if name.startswith("vm") and before[0] == after[0]:
