@@ -139,6 +139,9 @@ def test_launch_works_on_a_fresh_cloud_and_delete_takes_all_of_it(cli: Cli) -> N
     row = cli.json("show", "web1")
     assert row["status"] == "ACTIVE"
     assert row["key"] == "trilith"
+    assert row["pillar"] in ("lxc", "kvm")
+    assert row["node"] in ("sim-1", "sim-2")
+    assert row["reason"]
     assert row["security_groups"] == ["trilith-ssh"]
     assert len(row["addresses"]) == len(row["floating"]) == 1
     assert row["job"]["state"] == "done"
@@ -165,7 +168,7 @@ def test_a_member_launches_too_but_only_an_admin_makes_a_pillars_flavor(cli: Cli
     row = cli.json("launch", "tiny", "admins", "--pillar", "kvm")
     assert row["flavor"] == "m1.nano.kvm"
     row = alice.json("launch", "tiny", "p1", "--pillar", "kvm")
-    assert (row["flavor"], row["status"]) == ("m1.nano.kvm", "ACTIVE")
+    assert (row["flavor"], row["status"], row["pillar"]) == ("m1.nano.kvm", "ACTIVE", "kvm")
     assert "admins" not in alice.ok("list")
     assert "admins" in cli.ok("list", "--all")
     alice.ok("delete", "p1")
@@ -267,3 +270,17 @@ def test_the_console_log_is_read(cli: Cli) -> None:
     assert "c1" in cli.ok("console", "c1", "--log")
     assert len(cli.json("console", "c1", "--log", "-n", "3")["output"].splitlines()) <= 3
     cli.ok("delete", "c1")
+
+
+def test_a_command_runs_inside_and_its_exit_code_is_ours(cli: Cli) -> None:
+    cli.ok("launch", "tiny", "e1", "--pillar", "lxc")
+    found = json.loads(cli.run("exec", "e1", "--json", "--", "echo", "-n", "hello").stdout)
+    assert set(found) == {"exit_code", "stdout", "stderr", "cut"}
+    assert cli.run("exec", "e1", "--", "true").returncode == 0
+    assert "There is no server" in cli.fails("exec", "nobody", "--", "true")
+    shell = cli.run("shell", "e1", stdin="size\nexit\n")
+    assert shell.returncode == 0, shell.stderr
+    assert "This shell is simulated" in shell.stdout
+    assert "24" in shell.stdout.partition("size")[2]
+    assert cli.json("shell", "e1")["url"].endswith("/shell")
+    cli.ok("delete", "e1")

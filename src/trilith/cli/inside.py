@@ -21,7 +21,7 @@ Server = Annotated[str, typer.Argument(help="Name or id of the server.")]
 def execute(
     name: Server,
     command: Annotated[list[str], typer.Argument(help="The command, after --.", metavar="-- CMD...")],
-    timeout: Annotated[float, typer.Option(help="Seconds until the command is ended.", min=1, max=3600)] = 60,
+    timeout: Annotated[float, typer.Option(help="Seconds until the command is ended.", min=1, max=600)] = 60,
     os_cloud: options.OsCloud = "",
     clouds_yaml: options.CloudsYaml = None,
     as_json: options.AsJson = False,
@@ -54,12 +54,17 @@ def execute(
                 "exit_code": done.exit_code,
                 "stdout": done.stdout.decode(errors="replace"),
                 "stderr": done.stderr.decode(errors="replace"),
+                "cut": list(done.cut),
             }
         )
     else:
         sys.stdout.buffer.write(done.stdout)
         sys.stdout.flush()
         sys.stderr.buffer.write(done.stderr)
+        if done.cut:
+            sys.stderr.write(
+                f"trilith: {' and '.join(done.cut)} had more than the cloud gives; write to a file there\n"
+            )
         sys.stderr.flush()
     raise typer.Exit(done.exit_code)
 

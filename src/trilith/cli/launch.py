@@ -160,7 +160,8 @@ def _tell(cloud: Cloud, server: Any, *, waited: bool, as_json: bool) -> None:
     if as_json:
         screen.document({**row, "log_in": ways})
         return
-    pillar = f" ({row['pillar']} on {row['node']})" if row["pillar"] and row["node"] else ""
+    slow = ", emulated: slow" if row["emulated"] else ""
+    pillar = f" ({row['pillar']} on {row['node']}{slow})" if row["pillar"] and row["node"] else ""
     screen.line(f"{screen.printable(server.name or '')} is {server.status}{pillar}")
     if not waited:
         screen.line(f"follow it:  trilith show {server.id}")

@@ -22,9 +22,12 @@ FINAL = ("done", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
+    """cut: which of the two had more than the cloud gives."""
+
     exit_code: int
     stdout: bytes
     stderr: bytes
+    cut: tuple[str, ...] = ()
 
 
 class Native:
@@ -37,10 +40,16 @@ class Native:
 
     # ---- reading
 
-    def servers(self) -> dict[str, dict[str, Any]]:
+    def servers(self, *, all_projects: bool = False) -> dict[str, dict[str, Any]]:
         """By id; empty where the cloud does not tell."""
-        found = self._optional("GET", "/servers")
-        return {str(s.get("id")): s for s in (found or {}).get("servers", [])}
+        params = {"all_projects": "1"} if all_projects else {}
+        servers: dict[str, dict[str, Any]] = {}
+        while True:
+            found = self._optional("GET", "/servers", params=params) or {}
+            servers |= {str(s.get("id")): s for s in found.get("servers", [])}
+            if not found.get("next"):
+                return servers
+            params["marker"] = str(found["next"])
 
     def server(self, server_id: str) -> dict[str, Any]:
         return self._optional("GET", f"/servers/{quote(server_id)}") or {}
@@ -79,6 +88,7 @@ class Native:
             exit_code=int(said["exit_code"]),
             stdout=base64.b64decode(said.get("stdout", "")),
             stderr=base64.b64decode(said.get("stderr", "")),
+            cut=tuple(said.get("cut") or ()),
         )
 
     # ---- following

@@ -57,7 +57,7 @@ def _status(row: dict[str, Any]) -> str:
 
 def rows_of(cloud: Cloud, *, everyone: bool = False) -> list[dict[str, Any]]:
     servers = list(cloud.sdk.compute.servers(all_projects=True) if everyone else cloud.sdk.compute.servers())
-    native = cloud.native.servers() if servers else {}
+    native = cloud.native.servers(all_projects=everyone) if servers else {}
     wanted = {(s.image or {}).get("id") for s in servers if s.image} - {None}
     images = {i.id: i for i in cloud.sdk.image.images()} if wanted else {}
     return [
