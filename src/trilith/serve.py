@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -36,13 +37,22 @@ _MAX_FRAME = 1024 * 1024
 
 
 def _websocket(**given: Any) -> asyncio.Protocol:
-    """The protocol of one websocket. Its library is loaded with the first: idle it would cost 2.5 MiB and 15 ms.
+    """The protocol of one websocket. Its library is loaded with the first: idle it would cost 2.5 MiB and 15 ms."""
+    return _protocol()(**given)
 
-    uvicorn's other one over `websockets` rests on that library's legacy module, which is deprecated.
-    """
+
+@functools.cache
+def _protocol() -> type[asyncio.Protocol]:
+    """uvicorn's other one over `websockets` rests on that library's legacy module, which is deprecated."""
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-    return WebSocketsSansIOProtocol(**given)
+    class Protocol(WebSocketsSansIOProtocol):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+                self.handshake_complete = True  # a refusal is an answer, too, and no error to log
+
+    return Protocol
 
 
 @asynccontextmanager

@@ -145,13 +145,15 @@ async def test_a_fault_and_emulation_are_shown(cloud: ApiCloud) -> None:
         id="x", name="x", project_id="p", user_id="u", hostname="x", flavor=None, state=ServerState.ERROR,  # type: ignore[arg-type]
         pillar=Pillar.KVM, node="n", fault=Fault(code=500, message="It broke.", created=0.0),
     )  # fmt: skip
-    nodes = await cloud.store.read(lambda r: r.select(Node))
-    real = replace(nodes[0], simulated=False)
-    shown = native._view(server, real)
+    node = (await cloud.store.read(lambda r: r.select(Node)))[0]
+    assert not native._view(server, node).emulated
+    slow = replace(node, facts=replace(node.facts, capabilities={"kvm": ("emulated",)}))
+    shown = native._view(server, slow)
     assert (shown.emulated, shown.fault) == (True, native.FaultView(500, "It broke.", "1970-01-01T00:00:00Z"))
-    fast = replace(real, facts=replace(real.facts, traits=("CUSTOM_KVM_LINUX",)))
-    assert not native._view(server, fast).emulated
-    assert not native._view(replace(server, pillar=Pillar.LXC), real).emulated
+    assert not native._view(replace(server, pillar=Pillar.LXC), slow).emulated
+    bare = replace(server, image_properties={"trilith_boot": "bare"})
+    assert native._view(bare, slow).emulated
+    assert not native._view(bare, replace(slow, facts=replace(slow.facts, traits=("CUSTOM_KVM_BARE",)))).emulated
 
 
 # ---- exec

@@ -13,7 +13,7 @@ from trilith.agent.calls import ExecArgs, TerminalArgs
 from trilith.api.http.call import Call
 from trilith.api.http.route import ByteStream, Route, SocketRoute
 from trilith.api.http.times import seconds_z
-from trilith.model.guest import ExecResult, Pillar
+from trilith.model.guest import ExecResult
 from trilith.model.node import Node
 from trilith.model.server import Server
 from trilith.store.mapping import REGISTRY
@@ -76,11 +76,11 @@ def _view(server: Server, node: Node | None) -> ServerView:
 
 
 def _emulated(server: Server, node: Node | None) -> bool:
-    """By what the node's probe found; a machine that boots bare needs less of the hardware than Linux does."""
-    if server.pillar is not Pillar.KVM or node is None or node.facts is None or node.simulated:
+    """As the node's driver says; but a machine that boots bare needs less of the hardware than Linux does."""
+    facts = node.facts if node is not None else None
+    if facts is None or "emulated" not in facts.capabilities.get(str(server.pillar), ()):
         return False
-    bare = server.image_properties.get("trilith_boot") == "bare"
-    return ("CUSTOM_KVM_BARE" if bare else "CUSTOM_KVM_LINUX") not in node.facts.traits
+    return not (server.image_properties.get("trilith_boot") == "bare" and "CUSTOM_KVM_BARE" in facts.traits)
 
 
 async def list_servers(call: Call) -> ServerList:
