@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -201,6 +202,47 @@ async def test_a_second_process_cannot_open_an_embedded_database(open_store: Ope
     else:
         with pytest.raises(errors.Conflict):
             await open_store()
+
+
+async def test_selections(store: Store) -> None:
+    """Each way to ask, twice with other values: statements are kept, values are not."""
+    made = [await store.write(lambda tx, n=n: tx.add(project(f"p{n}"))) for n in range(5)]
+    ids = [p.id for p in made]
+    t = REGISTRY[Project].table.c
+
+    def names(reader: Reader, *clauses: Any, **ask: Any) -> list[str]:
+        return [p.name for p in reader.select(Project, *clauses, **ask)]
+
+    def look(reader: Reader) -> None:
+        for n in (1, 3):
+            assert reader.find(Project, ids[n]) == made[n]
+            assert reader.first(Project, name=f"p{n}", domain_id="default") == made[n]
+            assert names(reader, limit=n) == [f"p{i}" for i in range(n)]
+            assert names(reader, limit=1, offset=n) == [f"p{n}"]
+            assert names(reader, id=ids[:n]) == [f"p{i}" for i in range(n)]
+            assert names(reader, id=set(ids[n:]), enabled=True) == [f"p{i}" for i in range(n, 5)]
+            assert names(reader, t.name > f"p{n}", enabled=True) == [f"p{i}" for i in range(n + 1, 5)]
+            assert names(reader, order=[t.name.desc()], limit=n) == [f"p{4 - i}" for i in range(n)]
+            assert reader.count(Project, id=tuple(ids[:n])) == n
+            assert reader.count(Project, t.name == f"p{n}") == 1
+            assert names(reader, tags=made[n].tags) == []  # a tuple is a list of values, here none equals
+        assert names(reader, id=[]) == []
+        assert names(reader, enabled=False) == []
+        assert reader.find(Project, "' OR 1=1 --") is None
+
+    await store.read(look)
+
+
+async def test_changes_of_the_same_columns_take_their_own_values(store: Store) -> None:
+    one, two = (
+        await store.write(lambda tx: tx.add(project("one"))),
+        await store.write(lambda tx: tx.add(project("two"))),
+    )
+    for value in ("first", "second"):
+        one = await store.write(lambda tx, p=one, v=value: tx.change(p, description=v, extra={"was": v}))
+    two = await store.write(lambda tx: tx.change(two, description="other", extra={}))
+    assert await store.read(lambda r: r.select(Project)) == [one, two]
+    assert (one.description, one.extra, one.revision) == ("second", {"was": "second"}, 3)
 
 
 async def test_every_table_takes_its_default_record(store: Store) -> None:
