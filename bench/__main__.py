@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,8 +16,11 @@ from pathlib import Path
 from bench import control, machine, starts
 from bench.plan import Plan
 from bench.table import Table, markdown
+from trilith.errors import TrilithError
 
 ROOT = Path(__file__).parents[1]
+#: what ends a section, not the run
+FAILURES = (RuntimeError, OSError, AssertionError, ImportError, subprocess.SubprocessError, TrilithError)
 
 
 def _containers(table: Table, plan: Plan) -> None:
@@ -51,6 +55,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no section {unknown[0]}; there are {', '.join(SECTIONS)}")
     folder = Path(tempfile.mkdtemp(prefix="tb", dir="/tmp" if Path("/tmp").is_dir() else None))
+    folder.chmod(0o711)  # the root of a container passes here
     plan, table = Plan(folder, given.quick), Table()
     facts = machine.facts(folder)
     failed: list[str] = []
@@ -64,7 +69,14 @@ def main() -> int:
             began = time.monotonic()
             try:
                 work(table, plan)
-            except (RuntimeError, OSError, AssertionError, ImportError) as err:
+            except (
+                RuntimeError,
+                OSError,
+                AssertionError,
+                ImportError,
+                subprocess.SubprocessError,
+                TrilithError,
+            ) as err:
                 failed.append(name)
                 table.skip(name, f"FAILED: {type(err).__name__}: {err}")
             print(f"   {time.monotonic() - began:.0f} s", flush=True)
