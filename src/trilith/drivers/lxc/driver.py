@@ -198,9 +198,11 @@ class LxcDriver:
         async with self._turn(spec.server_id):
             guest = await self._guest(spec.server_id)
             wanted = config.disk_mib(spec)
-            if wanted < guest.disk_mib:
+            running = await self._init(spec.server_id) is not None
+            if running and wanted < guest.disk_mib:
                 raise Invalid("A root disk cannot be made smaller.", field="flavor")
-            if await self._init(spec.server_id) is not None:
+            # a stopped one gets the smaller limit when a resize is reverted; what it holds beyond that stays readable
+            if running:
                 group = config.group(spec.server_id)
                 await asyncio.to_thread(self._here.cgroups.apply, group, config.limits(spec))
             if self._pool.limits:
