@@ -49,7 +49,6 @@ _V4_NAMES = {
 _V6_NAMES = {
     "dns-server": "dns_server", "23": "dns_server",
     "domain-search": "domain_search", "24": "domain_search",
-    "bootfile-name": "bootfile_name", "59": "bootfile_name",
 }  # fmt: skip
 
 #: OVN's types of its DHCPv4 options, as its southbound table DHCP_Options lists them (a test compares the two)
@@ -62,7 +61,7 @@ V4_TYPES = {
     "lease_time": "uint32", "tftp_server": "host_id", "bootfile_name": "str", "domain_search_list": "domains",
     "classless_static_route": "static_routes", "tftp_server_address": "ipv4", "path_prefix": "str", "wpad": "str",
 }  # fmt: skip
-V6_TYPES = {"dns_server": "ipv6", "domain_search": "str", "bootfile_name": "str"}
+V6_TYPES = {"dns_server": "ipv6", "domain_search": "str"}
 
 _BITS = {"uint8": 8, "uint16": 16, "uint32": 32}
 _DOMAIN = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"

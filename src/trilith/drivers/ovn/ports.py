@@ -110,7 +110,18 @@ def _port_security(spec: PortSpec) -> list[str]:
     by_mac: dict[str, list[str]] = {spec.mac.lower(): [address for _, address in spec.addresses]}
     for mac, address in spec.allowed_address_pairs:
         by_mac.setdefault((mac or spec.mac).lower(), []).append(address)
+    for mac, addresses in by_mac.items():
+        # OVN lets a guest with IPv6 send from its link-local address, but not answer neighbours that ask for it
+        if any(":" in address for address in addresses):
+            addresses.append(_link_local(mac))
     return [" ".join([mac, *dict.fromkeys(addresses)]) for mac, addresses in by_mac.items()]
+
+
+def _link_local(mac: str) -> str:
+    """RFC 4291, appendix A."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE, *octets[3:]))
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))
 
 
 def _dhcp(plan: Plan, spec: PortSpec, version: int) -> list[UUID]:
