@@ -193,14 +193,18 @@ async def test_a_guest_that_dies_again_and_again_is_left_in_error(cloud: ApiClou
     async with asyncio.timeout(20):
         for wanted in range(2, 6):
             await driver.crash(server.id)
-            while True:
-                cursor = await cloud.store.head()
-                server = await cloud.store.read(lambda r: r.get(Server, server.id))
-                jobs = await cloud.store.read(lambda r: r.select(Job, resource_id=server.id))
-                done = len(jobs) >= wanted and not server.job_id
-                if done or server.state is ServerState.ERROR:
-                    break
-                await cloud.store.wait(cursor, timeout=1)
+            server = await restored(cloud, server.id, wanted)
     assert server.state is ServerState.ERROR
     assert server.fault is not None
     assert "4 times" in server.fault.message
+
+
+async def restored(cloud: ApiCloud, server_id: str, jobs: int) -> Server:
+    """The server when it has had so many jobs and none is open, or when it was given up."""
+    while True:
+        cursor = await cloud.store.head()
+        server = await cloud.store.read(lambda r: r.get(Server, server_id))
+        had = len(await cloud.store.read(lambda r: r.select(Job, resource_id=server_id)))
+        if (had >= jobs and not server.job_id) or server.state is ServerState.ERROR:
+            return server  # type: ignore[no-any-return]
+        await cloud.store.wait(cursor, timeout=1)

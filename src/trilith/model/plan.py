@@ -22,7 +22,7 @@ class MetadataEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPlan:
-    """blob: the image; kernel: the image whose kernel boots it, where that is another. epoch: of the claim that sent it.
+    """blob: the image; kernel: the image whose kernel boots it, where that is another.
 
     config_drive: whether one is made. running: what is wanted after a crash of the guest or a reboot of the node.
     """
