@@ -114,7 +114,8 @@ async def test_ctrl_c_in_a_trial_leaves_nothing(state: Path, check: str, after: 
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)  # an impatient user
     _, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode in (0, 1, 130), err.decode()
+    # -SIGINT: the trial was over, and the signal met the interpreter's own end
+    assert process.returncode in (0, 1, 130, -signal.SIGINT), err.decode()
     assert b"Traceback" not in err, err.decode()
     assert await asyncio.to_thread(Host(state, process.pid).left) == []
 

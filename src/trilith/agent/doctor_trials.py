@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from trilith.agent.daemons import NodeNetwork, default_run_dir, settle_network, start_network, stop_network
 from trilith.agent.doctor import Patient, Said, fine, problem, warning
@@ -29,6 +30,7 @@ from trilith.errors import Backend, Unsupported
 from trilith.model.guest import Artefact, GuestSpec, ImageForm, MachineIdentity, Pillar
 from trilith.model.topology import Ensure, NetworkSpec, Noun, PortSpec, RuleSpec, SecurityGroupSpec, SubnetSpec
 
+T = TypeVar("T")
 _CLOUD = "trilith-doctor"
 #: an id range that no server is given: it starts far above those that are handed out
 _ID_BASE = 0x3000_0000
@@ -42,13 +44,24 @@ while :; do sleep 3600 & wait $!; done
 @contextlib.asynccontextmanager
 async def _scratch(place: Path) -> AsyncIterator[Path]:
     """A directory with a short name; gone afterwards."""
-    path = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{TRIAL}-{os.getpid()}-", dir=place))
+    # not in a thread: cancelled there, nobody would know the name
+    path = Path(tempfile.mkdtemp(prefix=f"{TRIAL}-{os.getpid()}-", dir=place))
     # a container's root, who is nobody here, passes through it
-    await asyncio.to_thread(path.chmod, 0o711)
+    os.chmod(path, 0o711)
     try:
         yield path
     finally:
         await asyncio.to_thread(shutil.rmtree, path)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Cancelled, it waits until `work` is done: a thread or daemon of it would else go on beside its removal."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 # ---- KVM
@@ -103,11 +116,11 @@ async def container(patient: Patient) -> list[Said]:
             )
         ]
     async with _scratch(patient.work) as work:
-        image = await asyncio.to_thread(_busybox_root, work / "image")
+        image = await _to_its_end(asyncio.to_thread(_busybox_root, work / "image"))
         driver = LxcDriver(work / "lxc", cloud_id=_CLOUD, pool_gib=4)
         spec = _spec(image)
         try:
-            await driver.open()
+            await _to_its_end(driver.open())
             await driver.probe()
             said = await _limits(driver, spec, began)
         finally:
@@ -252,7 +265,7 @@ async def network(patient: Patient) -> list[Said]:
         )
         supervisor = Supervisor(work / "daemons")
         stack.push_async_callback(_stop, node, supervisor)
-        await start_network(node, supervisor)
+        await _to_its_end(start_network(node, supervisor))
         ready = time.monotonic() - began
         driver = await connect(node.nb, node.sb, cloud_id=_CLOUD)
         stack.push_async_callback(driver.close)
