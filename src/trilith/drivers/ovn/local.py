@@ -54,7 +54,12 @@ class OvsLocalSwitch:
         await self._plug(ifname, port_id, mac, kind="internal")
 
     async def unplug(self, ifname: str) -> None:
+        """Return once ovs-vswitchd has let the device go: one of the same name may be made then, and not before.
+
+        As long as it holds the old one, it writes its flags back by name, and so takes the new one down.
+        """
         await self._remove(ifname, lambda replica: self._drop(replica, ifname))
+        await self._gone(ifname)
 
     async def plugged(self) -> dict[str, str]:
         def look(replica: Replica) -> dict[str, str]:
@@ -102,9 +107,7 @@ class OvsLocalSwitch:
             return [] if _interface(replica, ifname) is not None else self._add(replica, ifname, ids, kind)
 
         await self._remove(ifname, stale)
-        gone = self._unplugged.pop(ifname, None)
-        if gone is not None:
-            await self._let_go(gone)
+        await self._gone(ifname)
         await self._db.transact(add)
 
     async def _remove(self, ifname: str, compose: Callable[[Replica], list[Op]]) -> None:
@@ -120,6 +123,12 @@ class OvsLocalSwitch:
         await self._db.transact(drop)
         if removed:
             self._unplugged[ifname] = await self._db.read(lambda replica: _configuration(replica, "next_cfg"))
+
+    async def _gone(self, ifname: str) -> None:
+        configuration = self._unplugged.get(ifname)
+        if configuration is not None:
+            await self._let_go(configuration)
+            self._unplugged.pop(ifname, None)
 
     async def _let_go(self, configuration: int) -> None:
         """The userspace datapath attaches a re-created device only if it saw the port of that name go."""
