@@ -135,7 +135,7 @@ class Hand:
         )
         self._same = [
             *common,
-            f"lxc.rootfs.path = overlay:{lower}:{self.root}/same/delta",
+            f"lxc.rootfs.path = dir:{self.root}/same/rootfs",
             f"lxc.idmap = u 0 {_IDS} 65536",
             f"lxc.idmap = g 0 {_IDS} 65536",
             "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp",
@@ -145,23 +145,29 @@ class Hand:
 
     def start_to_exec(self, name: str) -> float:
         """Seconds from lxc-start to the end of lxc-attach true."""
-        delta = self.root / "same" / "delta"
+        layer, target = self.root / "same" / "layer", self.root / "same" / "rootfs"
         if name == "same":
-            shutil.rmtree(delta, ignore_errors=True)
-            delta.mkdir()
-            os.chown(delta, _IDS, _IDS)
+            shutil.rmtree(layer, ignore_errors=True)
+            for path in (layer / "up", layer / "work", target):
+                path.mkdir(parents=True, exist_ok=True)
+                os.chown(path, _IDS, _IDS)
             (self.root / "same" / "config").write_text("\n".join(self._same) + "\n")
+        options = f"lowerdir={self.root}/lower,upperdir={layer}/up,workdir={layer}/work"
         own = ["--lxcpath", str(self.root), "--name", name]
         # as the driver does: root writes the id map itself, newuidmap would want lines in /etc/subuid
         env = {"PATH": str(self.root), "LANG": "C.UTF-8", "HOME": "/root"}
         start, attach, stop = (shutil.which(f"lxc-{verb}") or "" for verb in ("start", "attach", "stop"))
         began = time.perf_counter()
         try:
+            if name == "same":
+                self._run(["mount", "-t", "overlay", "overlay", "-o", options, str(target)], dict(os.environ))
             self._run([start, *own, "--daemon", "--logfile", str(self.root / "log")], env)
-            self._run([attach, *own, "--clear-env", "--", "true"], os.environ | {"PATH": os.environ["PATH"]})
+            self._run([attach, *own, "--clear-env", "--", "true"], dict(os.environ))
             return time.perf_counter() - began
         finally:
             subprocess.run([stop, *own, "--kill"], capture_output=True, check=False)
+            if os.path.ismount(target):
+                subprocess.run(["umount", str(target)], check=True)
 
     def _run(self, argv: list[str], env: dict[str, str]) -> None:
         done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

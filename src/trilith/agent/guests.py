@@ -104,11 +104,20 @@ class Guests:
         artefact = await self.realize(plan)
         self._plans[plan.server_id] = plan
         await asyncio.to_thread(self._keep, plan)
-        spec = await self._laid_out(plan, artefact)
-        await self._driver(plan.pillar).create(spec)
-        self._specs[plan.server_id] = spec
-        if self._metadata is not None:
-            await self._metadata.serve(plan.instance, plan.metadata)
+        serving: asyncio.Task[None] | None = None
+        if self._metadata is not None:  # beside: making a network's namespace takes longer than the rest together
+            serve = self._metadata.serve(plan.instance, plan.metadata)
+            serving = asyncio.create_task(serve, name=f"metadata-{plan.server_id}")
+        try:
+            spec = await self._laid_out(plan, artefact)
+            await self._driver(plan.pillar).create(spec)
+            self._specs[plan.server_id] = spec
+            if serving is not None:
+                await serving
+        finally:
+            if serving is not None and not serving.done():
+                serving.cancel()
+                await asyncio.wait([serving])
 
     async def update(self, plan: GuestPlan) -> None:
         """A changed plan (name, ports, keys) of a server that is laid out; its disk is left alone."""

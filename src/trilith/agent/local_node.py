@@ -36,6 +36,9 @@ from trilith.model.guest import GuestSpec, Pillar, PowerState
 
 log = structlog.get_logger("node")
 
+#: seconds that a network without servers here keeps its metadata namespace
+_METADATA_LINGER = 60.0
+
 
 @dataclass
 class LocalNode:
@@ -65,7 +68,7 @@ class LocalNode:
         self.switch = await connect_local(
             self.network.db, cloud_id=self.cloud_id, bridge=self.network.integration_bridge
         )
-        self.metadata = MetadataService(self.switch)
+        self.metadata = MetadataService(self.switch, linger=_METADATA_LINGER)
         _account, group = qemu_account()
         storage = DirStorage(self.state / "storage", qemu_group=group if _has_group(group) else "")
         lxc, kvm = await asyncio.gather(self._lxc(), self._libvirt())

@@ -23,7 +23,7 @@ from trilith.drivers.ovn.metadata_ns import (
     listen_in_namespace,
     remove_metadata_namespace,
 )
-from trilith.errors import Backend
+from trilith.errors import Backend, TrilithError
 from trilith.model.instance import InstanceData
 from trilith.model.plan import MetadataEndpoint
 
@@ -46,11 +46,14 @@ class _Network:
 
 
 class MetadataService:
-    """One a node."""
+    """One a node. linger: seconds that a network without servers of this node stays open, since making its namespace
+    costs the next server several hundred milliseconds."""
 
-    def __init__(self, switch: OvsLocalSwitch, *, netns: str = "") -> None:
+    def __init__(self, switch: OvsLocalSwitch, *, netns: str = "", linger: float = 0.0) -> None:
         self._switch = switch
         self._netns = netns
+        self._linger = linger
+        self._closing: dict[str, asyncio.Task[None]] = {}  # network → its end, unless a server comes before
         self._networks: dict[str, _Network] = {}
         self._lock = asyncio.Lock()
 
@@ -58,6 +61,7 @@ class MetadataService:
         """Answer for this server on its networks, from now on. Raises Backend."""
         async with self._lock:
             for endpoint in endpoints:
+                self._keep(endpoint.network_id)
                 network = self._networks.get(endpoint.network_id)
                 if network is None or network.endpoint != endpoint:
                     network = await self._open(endpoint, network)
@@ -72,12 +76,34 @@ class MetadataService:
         async with self._lock:
             for network_id, network in list(self._networks.items()):
                 self._drop(network, server_id)
-                if not network.owners:
-                    await self._close(network)
-                    del self._networks[network_id]
-                    await remove_metadata_namespace(self._switch, network_id, netns=self._netns)
+                if not network.owners and self._linger and network_id not in self._closing:
+                    task = asyncio.create_task(self._close_later(network_id), name=f"metadata-close-{network_id}")
+                    self._closing[network_id] = task
+                elif not network.owners and not self._linger:
+                    await self._end(network_id)
+
+    async def _close_later(self, network_id: str) -> None:
+        await asyncio.sleep(self._linger)
+        async with self._lock:
+            if self._closing.pop(network_id, None) is not asyncio.current_task():
+                return  # a server came while we waited for the lock
+            try:
+                await self._end(network_id)
+            except TrilithError as err:  # the next start's sweep removes it
+                log.warning("a metadata namespace could not be removed", network=network_id, error=str(err))
+
+    async def _end(self, network_id: str) -> None:
+        await self._close(self._networks.pop(network_id))
+        await remove_metadata_namespace(self._switch, network_id, netns=self._netns)
+
+    def _keep(self, network_id: str) -> None:
+        task = self._closing.pop(network_id, None)
+        if task is not None:
+            task.cancel()
 
     def forget_all(self) -> None:
+        for network_id in list(self._closing):
+            self._keep(network_id)
         self._networks.clear()
 
     async def sweep(self) -> None:
@@ -88,6 +114,10 @@ class MetadataService:
 
     async def close(self) -> None:
         """Stop answering. The namespaces stay, for the next start."""
+        closing, self._closing = list(self._closing.values()), {}
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
         for network in self._networks.values():
             await self._close(network)
         self._networks.clear()
