@@ -116,6 +116,10 @@ class GuestSpec:
     properties: dict[str, str] = field(default_factory=dict)  # image and extra-spec properties (hw_*, os_type …)
 
 
+#: the reason of a SHUTDOWN that the guest's own power-off caused; without it the guest was lost (host reboot, kill)
+POWERED_OFF = "powered-off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestFacts:
     """What a driver found about one guest of ours."""
@@ -126,7 +130,7 @@ class GuestFacts:
     started_at: float = 0.0
     cpu_seconds: float = 0.0
     memory_mib: int = 0
-    #: of CRASHED or UNKNOWN; of SHUTDOWN: "powered-off" when the guest ended itself, else it was lost
+    #: of CRASHED or UNKNOWN; of SHUTDOWN: POWERED_OFF when the guest ended itself, else it was lost
     reason: str = ""
 
 

@@ -12,7 +12,7 @@ from trilith.agent.calls import Nothing, ServerArgs
 from trilith.commands import servers as commands
 from trilith.jobs.services import Services
 from trilith.model import server as model
-from trilith.model.guest import GuestEvent, GuestEventKind, GuestFacts, HostFacts, PowerState
+from trilith.model.guest import POWERED_OFF, GuestEvent, GuestEventKind, GuestFacts, HostFacts, PowerState
 from trilith.model.server import Server, ServerState
 from trilith.store.tx import Tx
 
@@ -22,8 +22,6 @@ log = structlog.get_logger("reconcile")
 #: or a report that was under way, must not lose a guest
 _SEEN_TWICE = 2
 _OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
-#: the reason of a SHUTDOWN that the guest's own power-off caused; without it the guest was lost (host reboot, kill)
-POWERED_OFF = "powered-off"
 
 
 class ServerReconciler:

@@ -15,7 +15,7 @@ import libvirt
 from trilith.drivers.libvirt.domain import domain_name
 from trilith.drivers.libvirt.xml.metadata import NAMESPACE, Owner, owner_of
 from trilith.errors import Conflict, Missing
-from trilith.model.guest import ConsoleEndpoint, GuestFacts, PowerState
+from trilith.model.guest import POWERED_OFF, ConsoleEndpoint, GuestFacts, PowerState
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -69,7 +69,7 @@ def need(connection: Any, cloud_id: str, server_id: str) -> Any:
 
 
 def power(domain: Any) -> tuple[PowerState, str]:
-    """Its state and, of a crash, the reason."""
+    """Its state and, of a crash or of its own power-off, the reason."""
     state, why = domain.state(0)
     return classify(domain, state, why)
 
@@ -81,6 +81,8 @@ def classify(domain: Any, state: int, why: int) -> tuple[PowerState, str]:
             return PowerState.SUSPENDED, ""
         if why in _CRASHED:
             return PowerState.CRASHED, _CRASHED[why]
+        if why == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN:
+            return PowerState.SHUTDOWN, POWERED_OFF
     return _STATES.get(state, PowerState.UNKNOWN), "" if state in _STATES else f"libvirt state {state}"
 
 

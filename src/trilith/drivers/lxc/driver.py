@@ -22,6 +22,7 @@ from trilith.drivers.lxc.snapshot import write_snapshot
 from trilith.drivers.lxc.watch import Watch, wait_exit
 from trilith.errors import Backend, Conflict, Deadline, Invalid, Missing, Unsupported
 from trilith.model.guest import (
+    POWERED_OFF,
     ConsoleEndpoint,
     ExecResult,
     GuestEvent,
@@ -96,6 +97,9 @@ class LxcDriver:
         """After the last container was stopped: unmount the pool. Raises Conflict."""
         if any(fact.pid for fact in await self.facts()):
             raise Conflict("Containers are running.", hint="Stop them first.")
+        for fact in await self.facts():
+            # they were stopped with the cloud, not by themselves: the next start of it may start them again
+            await asyncio.to_thread(self._paths.of_run(fact.server_id, "run").unlink, missing_ok=True)
         await self._pool.unmount()
 
     @property
@@ -502,7 +506,9 @@ class LxcDriver:
         if run.monitor is not None and run.ended == "reboot":
             return GuestFacts(server_id=server_id, power=PowerState.RUNNING, reason="It is rebooting.")
         if run.init is None or run.ended:
-            return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN)
+            # what ended before the host restarted may have been ended by that
+            own = bool(run.ended) and run.this_boot
+            return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason=POWERED_OFF if own else "")
         if run.monitor is not None:  # it ended this moment, and the monitor has not said how
             return GuestFacts(server_id=server_id, power=PowerState.UNKNOWN, reason="It is ending.")
         why = "It ended without its monitor." if run.this_boot else "The host restarted."
