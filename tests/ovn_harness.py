@@ -131,6 +131,8 @@ async def running_node(
     state = Path(tempfile.mkdtemp(prefix="tl-"))
     await run(["ip", "netns", "add", netns])
     await run(["ip", "link", "set", "lo", "up"], netns=netns)
+    # a new namespace inherits it from the host, where a cloud may run
+    await run(["tee", "/proc/sys/net/ipv4/ip_forward"], netns=netns, stdin="0\n")
     events: list[DaemonEvent] = []
     supervisor = Supervisor(state / "daemons", notify=events.append)
     network: NodeNetwork | None = None
