@@ -33,6 +33,7 @@ SETTINGS = {
 }
 #: seconds for this machine's own node to say what it can run
 _NODE_PATIENCE = 90.0
+_LET_GO = 20.0
 
 
 def main() -> int:
@@ -137,7 +138,10 @@ def _end(up: Up, ledger: Ledger, before: host.Host, marks: list[str]) -> int:
                 up.stop()
                 notes += [line for line in said.splitlines() if "removed" in line]
         with ledger.step("look for what is left on this machine") as notes:
-            left = host.look().left_since(before, marks)
+            # the kernel lets go of a loop device some time after its last user, and tells nobody
+            end = time.monotonic() + _LET_GO
+            while (left := host.look().left_since(before, marks)) and time.monotonic() < end:
+                time.sleep(0.2)
             if left:
                 raise RuntimeError("left: " + "; ".join(f"{kind}: {', '.join(what)}" for kind, what in left.items()))
             notes.append("no process, namespace, interface, mount, loop device or cgroup")

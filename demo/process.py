@@ -31,7 +31,10 @@ class Up:
         """Raises RuntimeError with the end of the log when it does not come up."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.log = (self.state / "up.log").open("ab")
-        self.process = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.env)
+        # a session of its own: Ctrl-C of who started it must leave it there to clean up with
+        self.process = subprocess.Popen(
+            self.argv, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.env, start_new_session=True
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
