@@ -36,7 +36,7 @@ def run(table: Table, plan: Plan) -> None:
         names.append("debian-12")
     images = {name: pictures.built(name)[0] for name in names}  # before: the namespace has no way out
     with Namespace(plan) as namespace:
-        up = real_up(plan, namespace, "c")
+        up = real_up(plan, "c")
         facts = up.start()
         try:
             namespace.ready(facts)

@@ -62,7 +62,8 @@ class Namespace:
         raise RuntimeError("the node did not come up")
 
 
-def real_up(plan: Plan, namespace: Namespace, name: str) -> Up:
-    return Up(plan.folder / name, listen=plan.listen(), args=("--clouds-yaml", "none"),
-              env={"TRILITH_ADMIN_PASSWORD": plan.password, "TRILITH_NODE_NAME": "bench",
-                   "TRILITH_CONTAINER_POOL_GIB": "8"})  # fmt: skip
+def real_up(plan: Plan, name: str, **settings: str) -> Up:
+    """settings: those that differ from what is shipped, by their names in upper case."""
+    own = {"NODE_NAME": "bench", "CONTAINER_POOL_GIB": "8", "ADMIN_PASSWORD": plan.password} | settings
+    env = {f"TRILITH_{key}": value for key, value in own.items()}
+    return Up(plan.folder / name, listen=plan.listen(), args=("--clouds-yaml", "none"), env=env)

@@ -56,7 +56,7 @@ def idle_simulated(table: Table, plan: Plan) -> None:
 def run_real(table: Table, plan: Plan) -> None:
     """First start, second start, and a minute of nothing, with every daemon."""
     with Namespace(plan) as namespace:
-        up = real_up(plan, namespace, "r")
+        up = real_up(plan, "r")
         try:
             began = time.perf_counter()
             facts = up.start()

@@ -341,12 +341,12 @@ async def keep_swept(store: Store, directory: Path) -> None:
     cursor = await store.head()
     while True:
         try:
+            await store.wait(cursor, timeout=600)
             rows = await store.feed(cursor)
         except errors.Missing:  # slower than the feed's retention: what was missed goes at the next start
             cursor = await store.head()
             continue
         if not rows:
-            await store.wait(cursor, timeout=600)
             continue
         cursor = rows[-1].cursor
         hashes = [row.id for row in rows if row.noun == _NOUN]

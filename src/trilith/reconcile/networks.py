@@ -90,6 +90,8 @@ async def ensure_ports(services: Services, port_ids: Sequence[str]) -> None:
         for id in waiting:
             applier.refused.pop(("port", id), None)
         await _apply_pending(services, applier)
+        if not any(("port", id) in applier.refused for id in waiting):
+            return
         left = await services.store.read(lambda r: _refusals(r, waiting))
     if left:
         raise errors.Backend(f"The network refuses a port: {left[0]}")
