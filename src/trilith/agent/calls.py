@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,7 +132,8 @@ async def _reboot(agent: Agent, args: RebootArgs, progress: Callable[[int, str],
         driver = agent.guests.driver(args.server_id)
         if args.hard:
             # power off and on: whatever state the guest is in, its interfaces are attached anew
-            await driver.stop(args.server_id, timeout=0)
+            with contextlib.suppress(errors.Missing):  # a host's reboot takes what a private libvirt knew of it
+                await driver.stop(args.server_id, timeout=0)
             await agent.guests.start(args.server_id)
         else:
             await driver.reboot(spec, hard=False)

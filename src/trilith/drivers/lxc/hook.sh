@@ -35,7 +35,8 @@ start)
             port=${nic%%=*}
             [ -s "$run.port.$port" ] || continue
             read -r ids <"$run.port.$port"
-            vsctl --no-wait --may-exist add-port "$BRIDGE" "$port" -- set Interface "$port" "external_ids=$ids"
+            vsctl --no-wait --may-exist add-port "$BRIDGE" "$port" -- set Port "$port" "external_ids=$ids" \
+                -- set Interface "$port" "external_ids=$ids"
             : >"$run.port.$port"
         done
     fi
