@@ -208,3 +208,23 @@ async def restored(cloud: ApiCloud, server_id: str, jobs: int) -> Server:
         if (had >= jobs and not server.job_id) or server.state is ServerState.ERROR:
             return server  # type: ignore[no-any-return]
         await cloud.store.wait(cursor, timeout=1)
+
+
+async def test_servers_deleted_at_any_moment_of_their_creation_all_end(cloud: ApiCloud) -> None:
+    """Regression: a cancel that arrived while a job was being claimed ended its task and left the job without one."""
+    found, who = await image(cloud), await actor(cloud)
+    flavor = await cloud.store.read(lambda r: r.first(Flavor, name="m1.nano"))
+    request = ServerRequest(name="brief", flavor_id=flavor.id, image_id=found.id)
+
+    async def one(number: int) -> Server:
+        made = (await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who))[0]
+        for _ in range(number % 5):
+            await cloud.store.read(lambda r: r.find(Server, made.id))  # lets the job come a little further each time
+        await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, made.id)), actor=who)
+        return await settled(cloud, made.id)
+
+    for round_ in range(8):
+        gone = await asyncio.gather(*(one(round_ + n) for n in range(8)))
+        assert {s.state for s in gone} == {ServerState.DELETED}
+    for agent in cloud.cloud.agents:
+        assert await agent.guests.facts() == []

@@ -33,6 +33,8 @@ _UNDO_PAUSES = (0.2, 1.0, 3.0)
 #: jobs that run at once
 _PARALLEL = 32
 
+_CANCELLED = JobError(code="conflict", message="Cancelled.")
+
 
 class Engine:
     """One a controller. crash_at: `kind:step:moment` (before | effect | record) where a test has the process killed."""
@@ -42,8 +44,11 @@ class Engine:
         self.kinds = kinds
         self.crash_at = crash_at
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._waiting: dict[str, set[str]] = {}  # job that must end first → jobs that wait for it
+        self._ends: dict[str, asyncio.Event] = {}  # job that another waits for → set when it may have ended
         self._slots = asyncio.Semaphore(_PARALLEL)
+        self._stopping = False
+        self._stepping: set[str] = set()  # jobs whose task is at its steps: only there may it be broken into
+        self._unwanted: set[str] = set()  # jobs that run here and are to be cancelled
         self._own_revision: dict[str, int] = {}  # job that runs here → revision of our own last write
 
     async def run(self) -> None:
@@ -74,14 +79,20 @@ class Engine:
 
     def _consider(self, job: Job) -> None:
         if job.state in FINAL:
-            for waiting in self._waiting.pop(job.id, ()):
-                self._spawn(waiting)
+            self._tell_ended(job.id)
             return
         if job.id in self._running:
-            if job.cancel and self.kinds[job.kind].cancellable and job.state is JobState.RUNNING:
-                self._running[job.id].cancel("cancel")
+            if job.cancel and self.kinds[job.kind].cancellable and job.state in (JobState.QUEUED, JobState.RUNNING):
+                self._cancel(job.id)
             return
         self._spawn(job.id, free=not job.after)
+
+    def _cancel(self, job_id: str) -> None:
+        """Break into the job's steps, once, if it is at them; else it finds the wish when it gets there."""
+        if job_id not in self._unwanted:
+            self._unwanted.add(job_id)
+            if job_id in self._stepping:
+                self._running[job_id].cancel()
 
     def _spawn(self, job_id: str, *, free: bool = False) -> None:
         """free: known to wait for no other."""
@@ -90,17 +101,19 @@ class Engine:
             self._running[job_id] = task
 
     async def _stop(self) -> None:
+        self._stopping = True
         tasks = list(self._running.values())
         for task in tasks:
-            task.cancel("stop")
+            task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def _guarded(self, job_id: str, *, free: bool) -> None:
         try:
+            if not free:
+                await self._wait_for_earlier(job_id)  # without a slot: the earlier one may need it
             async with self._slots:
-                if free or not await self._must_wait(job_id):
-                    await self._run(job_id)
+                await self._run(job_id)
         except errors.Conflict as err:
             log.info("job left to its other owner", job=job_id, error=str(err))
         except errors.Backend as err:
@@ -114,8 +127,12 @@ class Engine:
             if self._running.get(job_id) is asyncio.current_task():
                 self._running.pop(job_id, None)
             self._own_revision.pop(job_id, None)
-        for waiting in self._waiting.pop(job_id, ()):
-            self._spawn(waiting)
+            self._unwanted.discard(job_id)
+            self._tell_ended(job_id)
+
+    def _tell_ended(self, job_id: str) -> None:
+        if (event := self._ends.pop(job_id, None)) is not None:
+            event.set()
 
     async def _claim(self, job_id: str) -> Job | None:
         """The claimed job, its first step done along where that changes rows only; None when there is nothing to do."""
@@ -168,14 +185,22 @@ class Engine:
             await self._undo(kind, context, job.error or JobError(code="bug", message="interrupted"))
             return
         try:
-            await self._forward(kind, context)
-        except asyncio.CancelledError as why:
-            if why.args != ("cancel",):
-                raise
+            if job.cancel:
+                self._cancel(job_id)
+            if job_id not in self._unwanted:
+                self._stepping.add(job_id)
+                try:
+                    await self._forward(kind, context)
+                finally:
+                    self._stepping.discard(job_id)
+                return
+            await self._fail(kind, context, _CANCELLED)
+        except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            await self._fail(kind, context, JobError(code="conflict", message="Cancelled."))
+            if self._stopping or task is None or job_id not in self._unwanted:
+                raise
+            task.uncancel()
+            await self._fail(kind, context, _CANCELLED)
         except errors.TrilithError as err:
             step = kind.steps[min(context.job.step, len(kind.steps) - 1)].name
             await self._fail(kind, context, JobError(code=err.code, message=err.message, step=step, hint=err.hint))
@@ -185,18 +210,16 @@ class Engine:
             text = f"{type(err).__name__}: {err}"
             await self._fail(kind, context, JobError(code="bug", message=text, step=step))
 
-    async def _must_wait(self, job_id: str) -> bool:
-        """True when the job waits for another; the end of that one spawns it again."""
+    async def _wait_for_earlier(self, job_id: str) -> None:
+        """Return when the job that must end first has ended, here or at another controller."""
         job = await self.services.store.read(lambda r: r.get(Job, job_id))
-        if not job.after:
-            return False
-        waiting = self._waiting.setdefault(job.after, set())
-        waiting.add(job_id)  # before looking, so that an end in between is not missed
-        before = await self.services.store.read(lambda r: r.find(Job, job.after))
-        if before is not None and before.state not in FINAL:
-            return True
-        waiting.discard(job_id)
-        return False
+        while job.after:
+            ended = self._ends.setdefault(job.after, asyncio.Event())  # before looking: an end in between sets it
+            before = await self.services.store.read(lambda r: r.find(Job, job.after))
+            if before is None or before.state in FINAL:
+                self._tell_ended(job.after)
+                return
+            await ended.wait()
 
     async def _forward(self, kind: Kind, context: Context[Any]) -> None:
         ledger = Ledger(lambda rows: self._record(kind, context, rows))
@@ -232,7 +255,11 @@ class Engine:
                 tx.add(row)
             return tx.change(_owned(tx, job), step=done, progress=_percent(kind, done))
 
-        self._own_revision[job.id] = (await self.services.store.write(body)).revision
+        recorded = await self.services.store.write(body)
+        self._own_revision[job.id] = recorded.revision
+        if recorded.cancel and kind.cancellable and job.id in self._running:
+            # the request came just before this record, whose revision hides it from the feed's reader
+            self._cancel(job.id)
 
     async def _finish(self, kind: Kind, context: Context[Any], rows: list[JobStep]) -> None:
         job, done = context.job, rows[-1].idx + 1
