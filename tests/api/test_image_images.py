@@ -75,16 +75,17 @@ async def test_an_image_shows_what_it_was_made_with(cloud: ApiCloud) -> None:
 )
 async def test_a_wrong_field_is_refused(cloud: ApiCloud, fields: dict[str, Any], status: int) -> None:
     alice = await cloud.member()
+    before = await ids(cloud, alice)
     answer = await cloud.call("POST", "/image/v2/images", alice, json=BASIC | fields)
     assert answer.status_code == status, answer.text
     assert answer.json()["title"]
-    assert await ids(cloud, alice) == []
+    assert await ids(cloud, alice) == before
 
 
 async def test_a_reader_may_look_but_not_make(cloud: ApiCloud) -> None:
     made = await make(cloud, await cloud.member())
     reader = await cloud.member("rita", "alpha", "reader")
-    assert await ids(cloud, reader) == [made["id"]]
+    assert made["id"] in await ids(cloud, reader)
     assert (await cloud.call("POST", "/image/v2/images", reader, json=BASIC)).status_code == 403
     assert (await cloud.call("DELETE", f"/image/v2/images/{made['id']}", reader)).status_code == 403
 

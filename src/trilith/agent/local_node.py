@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import hashlib
+import ipaddress
 import os
 import shutil
 from collections.abc import Callable
@@ -186,8 +187,8 @@ async def local_node(
     state = settings.state / "node"
     state.mkdir(parents=True, exist_ok=True)
     name = settings.node_name or os.uname().nodename.partition(".")[0]
-    host = settings.external_cidr.partition("/")
-    gateway = host[0].rpartition(".")[0] + ".1/" + host[2]
+    external = ipaddress.ip_network(settings.external_cidr)
+    gateway = f"{external[1]}/{external.prefixlen}"  # as commands.networks.ensure_external: the first host
     network = await settle_network(
         NodeNetwork(
             cloud_id=cloud_id,
