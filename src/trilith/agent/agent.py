@@ -45,6 +45,7 @@ class Agent:
         """Adopt what an earlier run left, and find out what this host can do."""
         await self.guests.load()
         self._facts = await self._probe()
+        await self.guests.redefine()
         return self._facts
 
     async def run(self, socket: Path) -> None:

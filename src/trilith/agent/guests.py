@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from trilith import errors
 from trilith.drivers.contract import ComputeDriver, LocalSwitch, StorageDriver
 from trilith.model.guest import Artefact, BlobSource, GuestFacts, GuestSpec, ImageForm, NicSpec, Pillar, PowerState
 from trilith.model.instance import InstanceData
 from trilith.model.plan import GuestPlan, MetadataEndpoint
+
+log = structlog.get_logger("guests")
 
 
 class ConfigDrives(Protocol):
@@ -69,9 +72,26 @@ class Guests:
     async def load(self) -> None:
         """Read the plans of an earlier run, and serve their metadata again. Called once, before anything else."""
         self._plans = await asyncio.to_thread(self._read_all)
-        if self._metadata is not None:
-            for plan in self._plans.values():
+        if self._metadata is None:
+            return
+        for plan in self._plans.values():
+            try:
                 await self._metadata.serve(plan.instance, plan.metadata)
+            except errors.TrilithError as err:
+                # one server without its metadata is no reason to leave the others without their agent
+                log.error("metadata is not served", server=plan.server_id, error=str(err))
+
+    async def redefine(self) -> None:
+        """Lay out again what a driver forgot: a host's reboot takes the definitions that a private libvirt kept."""
+        known = {fact.server_id for driver in self.computes.values() for fact in await driver.facts()}
+        for plan in self._plans.values():
+            if plan.server_id in known or plan.pillar not in self.computes:
+                continue
+            try:
+                async with self.lock(plan.server_id):
+                    await self._driver(plan.pillar).create(await self.spec(plan.server_id))
+            except errors.TrilithError as err:
+                log.error("a server could not be laid out again", server=plan.server_id, error=str(err))
 
     def plans(self) -> dict[str, GuestPlan]:
         return dict(self._plans)
