@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from trilith.agent.daemons import NodeNetwork, default_run_dir, settle_network, start_network, stop_network
 from trilith.agent.doctor import Patient, Said, fine, problem, warning
@@ -30,6 +30,7 @@ from trilith.errors import Backend, Unsupported
 from trilith.model.guest import Artefact, GuestSpec, ImageForm, MachineIdentity, Pillar
 from trilith.model.topology import Ensure, NetworkSpec, Noun, PortSpec, RuleSpec, SecurityGroupSpec, SubnetSpec
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _CLOUD = "trilith-doctor"
 #: an id range that no server is given: it starts far above those that are handed out
@@ -51,17 +52,27 @@ async def _scratch(place: Path) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
-        await asyncio.to_thread(shutil.rmtree, path)
+        await _to_its_end(asyncio.to_thread(shutil.rmtree, path))
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Cancelled, it waits until `work` is done: a thread or daemon of it would else go on beside its removal."""
+    """Cancelled, it waits until `work` is done, and says so then.
+
+    A thread or daemon of it would else go on beside its removal; a removal cut short would leave the rest behind.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def _finally(
+    stack: contextlib.AsyncExitStack, remove: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Have `stack` remove it, to its end."""
+    stack.push_async_callback(lambda: _to_its_end(remove(*args, **kwargs)))
 
 
 # ---- KVM
@@ -124,7 +135,7 @@ async def container(patient: Patient) -> list[Said]:
             await driver.probe()
             said = await _limits(driver, spec, began)
         finally:
-            await _remove(driver, spec)
+            await _to_its_end(_remove(driver, spec))
     return said
 
 
@@ -246,7 +257,7 @@ async def network(patient: Patient) -> list[Said]:
     netns = f"{TRIAL}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     async with contextlib.AsyncExitStack() as stack:
         work = await stack.enter_async_context(_scratch(patient.work))
-        stack.push_async_callback(_delete, netns)
+        _finally(stack, _delete, netns)
         await run(["ip", "netns", "add", netns])
         await run(["ip", "link", "set", "lo", "up"], netns=netns)
         kernel = await asyncio.to_thread(Path("/sys/module/openvswitch").exists)
@@ -264,13 +275,13 @@ async def network(patient: Patient) -> list[Said]:
             )
         )
         supervisor = Supervisor(work / "daemons")
-        stack.push_async_callback(_stop, node, supervisor)
+        _finally(stack, _stop, node, supervisor)
         await _to_its_end(start_network(node, supervisor))
         ready = time.monotonic() - began
         driver = await connect(node.nb, node.sb, cloud_id=_CLOUD)
-        stack.push_async_callback(driver.close)
+        _finally(stack, driver.close)
         switch = await connect_local(node.db, cloud_id=_CLOUD)
-        stack.push_async_callback(switch.close)
+        _finally(stack, switch.close)
         return [
             fine(f"the network's daemons were ready after {ready:.1f} s ({node.datapath} datapath)"),
             await _ping(stack, node, switch, driver),
@@ -323,7 +334,7 @@ async def _guest(stack: contextlib.AsyncExitStack, node: NodeNetwork, switch: Ov
     """A namespace with one interface, plugged as the port; its name."""
     tag = uuid.uuid4().hex[:8]
     name = f"{TRIAL}-{os.getpid()}-{tag}"
-    stack.push_async_callback(_delete, name)
+    _finally(stack, _delete, name)
     await run(["ip", "netns", "add", name])
     link = ["ip", "link", "add", f"v-{tag}", "mtu", "1442", "type", "veth", "peer", "name", "eth0"]
     await run([*link, "netns", name, "address", port.mac, "mtu", "1442"], netns=node.netns)
