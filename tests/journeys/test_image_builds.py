@@ -23,7 +23,7 @@ from trilith.drivers.storage import DirStorage
 from trilith.errors import Unsupported
 from trilith.images import BuiltImage, build
 from trilith.model.guest import Artefact, ImageForm
-from trilith.model.instance import InstanceData, Keypair
+from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair
 
 QEMU = "qemu-system-x86_64"
 NEEDED = ("apt-get", "dpkg-deb", "zstd", "qemu-img", "mke2fs")
@@ -31,6 +31,13 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(bool([t for t in NEEDED if shutil.which(t) is None]), reason=f"needs {', '.join(NEEDED)}"),
 ]
+
+#: QEMU's own first MAC and what its user network hands out.
+NIC = InstanceNic(
+    port_id="5f1e7a7c-52e0-4b6c-9d1d-70a3a6d2c0b1", network_id="0f7c1b2a-9a43-4b0a-8f0a-4b7e3f0f8f11",
+    mac="52:54:00:12:34:56", link="tap0", mtu=1500,
+    addresses=(FixedAddress(address="10.0.2.15", cidr="10.0.2.0/24", gateway="10.0.2.2", dhcp=True),),
+)  # fmt: skip
 
 
 class Machine:
@@ -111,6 +118,7 @@ def server(folder: Path, user_data: str) -> InstanceData:
         keys=(Keypair(name="k", public_key=(folder / "key.pub").read_text()),),
         user_data=user_data.encode(),
         admin_pass="S3cret",
+        networks=(NIC,),
     )
 
 
