@@ -137,6 +137,7 @@ class Pinger:
         self._process.wait(10)
         self._thread.join(10)
         words = self._summary.split()
+        assert words, "ping was stopped before it had sent anything"
         marks = [self.began, *self._times, time.monotonic()]
         silence = max(b - a for a, b in itertools.pairwise(marks))
         return Pings(sent=int(words[0]), received=int(words[3]), silence=silence)
