@@ -47,7 +47,11 @@ class Bench(Protocol):
 
 
 async def fact(driver: ComputeDriver, server_id: str) -> GuestFacts | None:
-    return next((found for found in await driver.facts() if found.server_id == server_id), None)
+    """What the driver says of one guest, which is what it says of it among all."""
+    one = await driver.fact(server_id)
+    among = next((found for found in await driver.facts() if found.server_id == server_id), None)
+    assert (one is None) == (among is None)
+    return one
 
 
 async def power(driver: ComputeDriver, server_id: str) -> PowerState | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -138,6 +140,16 @@ class Switch:
         return subprocess.run(whole, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def terminate(pid: int) -> None:
+    """And wait: a daemon that ends removes files of its own."""
+    daemon = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(daemon, signal.SIGTERM)
+        assert select.select([daemon], [], [], 10)[0], f"process {pid} did not end"
+    finally:
+        os.close(daemon)
+
+
 @pytest.fixture
 def switch() -> Iterator[Switch]:
     home = Path(tempfile.mkdtemp(prefix="lxs-"))
@@ -163,7 +175,7 @@ def switch() -> Iterator[Switch]:
     finally:
         for name in ("sw.pid", "db.pid"):
             if (home / name).exists():
-                os.kill(int((home / name).read_text()), 15)
+                terminate(int((home / name).read_text()))
         shutil.rmtree(home)
 
 

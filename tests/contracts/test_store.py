@@ -15,6 +15,7 @@ from trilith import errors
 from trilith.model.identity import Project
 from trilith.model.record import Actor, Change
 from trilith.model.server import FlavorData, Server, ServerState
+from trilith.store import cursor as cursors
 from trilith.store.contract import Store
 from trilith.store.mapping import REGISTRY
 from trilith.store.postgres import PostgresStore
@@ -97,6 +98,27 @@ async def test_a_deleted_server_leaves_a_tombstone_until_it_is_purged(store: Sto
     assert grave.deleted_at > 0
     await store.prune(Cutoffs(tombstones=time.time() + 1))
     assert await store.read(lambda r: r.find(Server, made.id, dead=True)) is None
+
+
+async def test_the_feed_is_what_the_table_says(store: Store) -> None:
+    """Also where its newest rows come from memory, and where a transaction of the same commit failed."""
+    head = await store.head()
+
+    def fails(tx: Tx) -> None:
+        tx.add(project("undone"))
+        raise errors.Invalid("no")
+
+    made = [store.write(lambda tx, n=n: tx.add(project(f"p{n}"))) for n in range(5)]
+    results = await asyncio.gather(*made, store.write(fails), return_exceptions=True)
+    await store.write(lambda tx: [tx.add(project("x")), tx.add(project("y"))])
+    assert [type(r) for r in results] == [Project] * 5 + [errors.Invalid]
+    table = [cursors.load(row) for row in await store.read(lambda r: r.conn.execute(*cursors.after(head, 99)).all())]
+    assert len(table) == 7
+    assert await store.feed(head) == table
+    assert await store.feed(head, limit=2) == table[:2]
+    assert await store.feed(table[3].cursor) == table[4:]
+    assert await store.feed(table[-1].cursor) == []
+    assert await store.head() == table[-1].cursor
 
 
 async def test_a_cursor_past_retention_is_refused(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from trilith import errors
-from trilith.model.guest import Artefact, BlobSource, ConsoleEndpoint, ExecResult, GuestFacts, ImageForm, PowerState
+from trilith.model.guest import Artefact, BlobSource, ConsoleEndpoint, ExecResult, GuestFacts, ImageForm
 from trilith.model.plan import GuestPlan
 
 if TYPE_CHECKING:
@@ -297,10 +297,7 @@ async def _facts(agent: Agent, args: Nothing, progress: Callable[[int, str], Non
 
 
 async def _state(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> GuestFacts:
-    for fact in await agent.guests.facts():
-        if fact.server_id == args.server_id:
-            return fact
-    return GuestFacts(server_id=args.server_id, power=PowerState.SHUTDOWN, reason="absent")
+    return await agent.guests.fact(args.server_id)
 
 
 CALLS: dict[str, Call] = {

@@ -225,6 +225,15 @@ class Guests:
             found.setdefault(server_id, GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN))
         return list(found.values())
 
+    async def fact(self, server_id: str) -> GuestFacts:
+        """One guest's, from whichever driver has it; shut down where none has."""
+        plan = self._plans.get(server_id)
+        for driver in [self._driver(plan.pillar)] if plan is not None else self.computes.values():
+            fact = await driver.fact(server_id)
+            if fact is not None:
+                return fact
+        return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason="" if plan is not None else "absent")
+
     def unplugged_nic(self, server_id: str, port_id: str) -> NicSpec:
         for nic in self.plan(server_id).nics:
             if nic.port_id == port_id:
@@ -294,4 +303,5 @@ def _form(blob: BlobSource, driver: ComputeDriver) -> ImageForm:
 
 async def _running(driver: ComputeDriver, server_id: str) -> bool:
     alive = (PowerState.RUNNING, PowerState.PAUSED)
-    return any(f.server_id == server_id and f.power in alive for f in await driver.facts())
+    fact = await driver.fact(server_id)
+    return fact is not None and fact.power in alive

@@ -105,6 +105,10 @@ class ComputeDriver(Protocol):
         """Every guest of this cloud on this node, running or not."""
         ...
 
+    async def fact(self, server_id: str) -> GuestFacts | None:
+        """The same of one guest, at a cost that does not grow with their number. None for one that is not there."""
+        ...
+
     def events(self) -> AsyncIterator[GuestEvent]:
         """State changes as they happen, from hooks, pidfds or the hypervisor's events; never by polling."""
         ...

@@ -24,6 +24,7 @@ from trilith import errors
 from trilith.model.record import CLOUD, Actor, FeedRow
 from trilith.store import cursor as cursors
 from trilith.store import migrate, purge
+from trilith.store.feed_tail import FeedTail
 from trilith.store.purge import Cutoffs
 from trilith.store.seal import Sealer
 from trilith.store.tx import Reader, Tx, feed_table
@@ -53,6 +54,7 @@ class SqliteStore:
         self._local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
+        self._tail = FeedTail()  # touched in the loop only
         self._lock_fd = -1
         self._reader_engine: sa.Engine | None = None
         self._writer_engine: sa.Engine | None = None
@@ -136,7 +138,7 @@ class SqliteStore:
 
     def _commit(self, conn: sa.Connection, group: list[_Job]) -> None:
         done: list[tuple[Future[Any], Any, BaseException | None]] = []
-        changed = False
+        rows: list[FeedRow] = []
         try:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
             for job in group:
@@ -146,8 +148,9 @@ class SqliteStore:
                 try:
                     tx = Tx(conn, self.sealer, job.actor, job.action)
                     result = job.fn(tx)
-                    changed |= tx.finish(0)
+                    added = _added(conn, tx) if tx.finish(0) else []
                     conn.exec_driver_sql("RELEASE one")
+                    rows += added
                 except BaseException as err:  # noqa: BLE001  handed to the caller, whatever it is
                     conn.exec_driver_sql("ROLLBACK TO one")
                     conn.exec_driver_sql("RELEASE one")
@@ -160,19 +163,25 @@ class SqliteStore:
             for job in group:
                 job.future.set_exception(_own(err))
             return
-        if changed and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+        if rows and self._loop is not None and not self._loop.is_closed():
+            # before the callers are told: what they have just written they find in the feed
+            self._loop.call_soon_threadsafe(self._wake, rows)
         for future, result, failure in done:
             if failure is None:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
 
-    def _wake(self) -> None:
+    def _wake(self, rows: list[FeedRow]) -> None:
+        self._tail.extend(rows)
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:
+        known = self._tail.after(cursor, limit)
+        if known is not None:
+            return known
+
         def fn(reader: Reader) -> list[FeedRow]:
             cursors.check_retained(cursor, reader.setting(cursors.PURGED))
             return [cursors.load(row) for row in reader.conn.execute(*cursors.after(cursor, limit))]
@@ -201,6 +210,7 @@ class SqliteStore:
         removed = 0
         while part := await self.write(lambda tx: purge.purge(tx, before)):
             removed += part
+            self._tail.clear()
         return removed
 
     async def close(self) -> None:
@@ -215,6 +225,25 @@ class SqliteStore:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def _added(conn: sa.Connection, tx: Tx) -> list[FeedRow]:
+    """The feed rows that `tx` has just added: their ids are the last ones, since nobody else writes."""
+    last = conn.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'feed'").scalar_one()
+    first = last - len(tx.touched) + 1
+    return [
+        FeedRow(
+            cursor=cursors.text(0, first + n),
+            at=tx.now,
+            noun=noun,
+            change=change,
+            id=id,
+            project_id=project,
+            revision=revision,
+            version=1,
+        )
+        for n, (noun, change, id, project, revision) in enumerate(tx.touched)
+    ]
 
 
 def _first_connection(engine: sa.Engine) -> None:

@@ -6,6 +6,7 @@ Only a domain whose metadata carries this cloud's id is ever handed on.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import fromstring
@@ -135,13 +136,21 @@ def serial_pty(xml: str) -> ConsoleEndpoint | None:
     return None
 
 
-def list_facts(connection: Any, cloud_id: str, owners: dict[str, Owner | None], run_dir: str) -> list[GuestFacts]:
+def list_facts(
+    connection: Any,
+    cloud_id: str,
+    owners: dict[str, Owner | None],
+    run_dir: str,
+    *,
+    only: Sequence[Any] | None = None,
+) -> list[GuestFacts]:
     """One call for the state of all where the driver has it (QEMU), else one a domain (libxl).
 
-    owners: what is known of a uuid's metadata already; it never changes while the domain is defined.
+    only: these domains and no others. owners: what is known of a uuid's metadata already; it never changes while the
+    domain is defined.
     """
     found: list[GuestFacts] = []
-    for domain, values in _all(connection):
+    for domain, values in _stats(connection, only):
         uuid = domain.UUIDString()
         if uuid not in owners:
             if not domain.name().startswith("t-"):
@@ -166,19 +175,24 @@ def list_facts(connection: Any, cloud_id: str, owners: dict[str, Owner | None], 
     return found
 
 
-def _all(connection: Any) -> list[tuple[Any, dict[str, int]]]:
+def _stats(connection: Any, only: Sequence[Any] | None) -> list[tuple[Any, dict[str, int]]]:
+    if only is not None and not only:
+        return []  # libvirt takes an empty list for all
     wanted = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON
     try:
         # NOWAIT: one guest that is being saved must not hide all others
-        found: list[tuple[Any, dict[str, int]]] = connection.getAllDomainStats(
-            wanted, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-        )
+        found: list[tuple[Any, dict[str, int]]]
+        nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        if only is None:
+            found = connection.getAllDomainStats(wanted, nowait)
+        else:
+            found = connection.domainListGetStats(list(only), wanted, nowait)
         return found
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
             raise
     listed = []
-    for domain in connection.listAllDomains(0):
+    for domain in connection.listAllDomains(0) if only is None else only:
         try:
             state, why = domain.state(0)
             _state, _most, memory_kib, _cpus, cpu_ns = domain.info()

@@ -382,6 +382,17 @@ class LibvirtDriver:
         self._ours.update(fact.server_id for fact in found)
         return found
 
+    async def fact(self, server_id: str) -> GuestFacts | None:
+        def work(connection: Any) -> list[GuestFacts]:
+            try:
+                domain = domains.find(connection, self._cloud_id, server_id)
+            except Conflict:  # somebody else's of that name: none of ours, as in `facts`
+                domain = None
+            only = [domain] if domain is not None else []
+            return domains.list_facts(connection, self._cloud_id, self._owners, self._run_dir, only=only)
+
+        return next(iter(await self._call(f"look at server {server_id}", work)), None)
+
     def events(self) -> AsyncIterator[GuestEvent]:
         return self._hub.follow()
 

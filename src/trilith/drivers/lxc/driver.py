@@ -178,6 +178,9 @@ class LxcDriver:
             lambda: [self._fact(server_id) for server_id in state.names(self._paths, self._cloud_id)]
         )
 
+    async def fact(self, server_id: str) -> GuestFacts | None:
+        return await asyncio.to_thread(lambda: self._fact(server_id) if self._known(server_id) else None)
+
     def events(self) -> AsyncIterator[GuestEvent]:
         return self._watch.events()
 
@@ -239,13 +242,20 @@ class LxcDriver:
 
     async def _attach(self, server_id: str, variables: Sequence[str], argv: Sequence[str]) -> list[str]:
         """Arguments that run argv inside. Raises Conflict, Backend where nothing can be run."""
-        run = await self._running(server_id)
-        if run.monitor is None:
-            raise Backend("The container's monitor is gone, nothing can attach.", hint="Reboot the server (hard).")
-        if await asyncio.to_thread(self._here.cgroups.frozen, config.group(server_id)):
-            raise Conflict("The server is paused.", hint="Unpause it first.")
+        await asyncio.to_thread(self._check_attachable, server_id)
         settings = [f"--set-var={name}" for name in variables]
         return [*self._lxc("lxc-attach", server_id), "--clear-env", *settings, "--", *argv]
+
+    def _check_attachable(self, server_id: str) -> None:
+        if state.load(self._paths, server_id, self._cloud_id) is None:
+            raise Missing(f"There is no container {server_id} on this node.")
+        run = state.run_of(self._paths, server_id)
+        if run.init is None or not run.this_boot or not run.init.alive():
+            raise Conflict(f"The server {server_id} is not running.", hint="Start it first.")
+        if run.monitor is None:
+            raise Backend("The container's monitor is gone, nothing can attach.", hint="Reboot the server (hard).")
+        if self._here.cgroups.frozen(config.group(server_id)):
+            raise Conflict("The server is paused.", hint="Unpause it first.")
 
     # ---- what the calls above share; the caller holds the server's turn
 
@@ -290,11 +300,10 @@ class LxcDriver:
         run = await self._run(server_id)
         return run.init if run.init is not None and run.this_boot and run.init.alive() else None
 
-    async def _running(self, server_id: str) -> state.Run:
+    async def _running(self, server_id: str) -> None:
         await self._guest(server_id)
         if await self._init(server_id) is None:
             raise Conflict(f"The server {server_id} is not running.", hint="Start it first.")
-        return await self._run(server_id)
 
     def _lay_out(self) -> None:
         for path, mode in (

@@ -11,7 +11,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from trilith.drivers.lxc import state, tool
+from trilith.drivers.lxc import btrfs, state, tool
 from trilith.errors import Backend, TrilithError, Unsupported
 
 _GIB = 1 << 30
@@ -108,23 +108,24 @@ class Pool:
             raise Unsupported(
                 f"No disk limit can be enforced on this node: {self.why_not}", capability="disk_limit", field="disk_gib"
             )
-        path = self.layer(server_id)
-        if not await asyncio.to_thread(path.exists):
-            if self.limits:
-                await tool.call([tool.find("btrfs", "btrfs-progs"), "-q", "subvolume", "create", str(path)])
-            else:
-                await asyncio.to_thread(path.mkdir, mode=0o700, exist_ok=True)
-        await asyncio.to_thread(_directories, path)
+        await asyncio.to_thread(self._create, self.layer(server_id), limit_mib)
+
+    def _create(self, path: Path, limit_mib: int) -> None:
+        if not self.limits:
+            path.mkdir(mode=0o700, exist_ok=True)
+        elif not path.exists():
+            btrfs.create_subvolume(path)
+        for name in ("up", "work"):
+            (path / name).mkdir(mode=0o755, exist_ok=True)
         if limit_mib:
-            await self.limit(server_id, limit_mib)
+            btrfs.limit_subvolume(path, limit_mib)
 
     async def limit(self, server_id: str, limit_mib: int) -> None:
         if not self.limits:
             raise Unsupported(
                 f"No disk limit can be enforced on this node: {self.why_not}", capability="disk_limit", field="disk_gib"
             )
-        argv = [tool.find("btrfs", "btrfs-progs"), "qgroup", "limit", f"{limit_mib}M", str(self.layer(server_id))]
-        await tool.call(argv)
+        await asyncio.to_thread(btrfs.limit_subvolume, self.layer(server_id), limit_mib)
 
     async def freeze(self, server_id: str, name: str) -> Path:
         """A read-only copy of the layer at this instant, under another name; for `remove`. Copies no data."""
@@ -132,8 +133,8 @@ class Pool:
             raise Unsupported("A layer without btrfs has no instant copy.", capability="snapshot")
         target = self.path / name
         await self.remove(name)
-        btrfs = tool.find("btrfs", "btrfs-progs")
-        await tool.call([btrfs, "-q", "subvolume", "snapshot", "-r", str(self.layer(server_id)), str(target)])
+        program = tool.find("btrfs", "btrfs-progs")
+        await tool.call([program, "-q", "subvolume", "snapshot", "-r", str(self.layer(server_id)), str(target)])
         return target
 
     async def remove(self, name: str) -> None:
@@ -144,16 +145,16 @@ class Pool:
         if not self.limits:
             await tool.call([tool.find("rm", "coreutils"), "-rf", "--one-file-system", str(path)], timeout=600)
             return
-        btrfs = tool.find("btrfs", "btrfs-progs")
-        group = (await tool.call([btrfs, "inspect-internal", "rootid", str(path)])).decode().strip()
+        program = tool.find("btrfs", "btrfs-progs")
+        group = (await tool.call([program, "inspect-internal", "rootid", str(path)])).decode().strip()
         # a guest whose root is a btrfs could have made subvolumes below; deepest first
-        listed = await tool.call([btrfs, "subvolume", "list", "-o", str(path)])
+        listed = await tool.call([program, "subvolume", "list", "-o", str(path)])
         below = [line.split(" path ", 1)[1] for line in listed.decode().splitlines() if " path " in line]
         for inner in sorted(below, key=len, reverse=True):
             tail = inner.split(f"{name}/", 1)
             if len(tail) == 2:
-                await tool.call([btrfs, "-q", "subvolume", "delete", str(path / tail[1])])
-        await tool.call([btrfs, "-q", "subvolume", "delete", str(path)])
+                await tool.call([program, "-q", "subvolume", "delete", str(path / tail[1])])
+        await tool.call([program, "-q", "subvolume", "delete", str(path)])
         await self._destroy_groups(group)
 
     async def _destroy_groups(self, *more: str) -> None:
@@ -162,9 +163,9 @@ class Pool:
         async with self._sweeping:
             todo = [*await asyncio.to_thread(_lines, self._stale), *more]
             await asyncio.to_thread(state.write, self._stale, "\n".join(todo).encode())
-            btrfs, left = tool.find("btrfs", "btrfs-progs"), list[str]()
+            program, left = tool.find("btrfs", "btrfs-progs"), list[str]()
             for group in dict.fromkeys(todo):
-                done = await tool.capture([btrfs, "qgroup", "destroy", f"0/{group}", str(self.path)], timeout=30)
+                done = await tool.capture([program, "qgroup", "destroy", f"0/{group}", str(self.path)], timeout=30)
                 words = done.stderr.decode(errors="replace")
                 if done.exit_code == 0 or "No such" in words:
                     continue  # newer kernels drop a group with its subvolume
@@ -199,8 +200,3 @@ def _sparse(path: Path, size: int) -> None:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="ascii").split() if path.exists() else []
-
-
-def _directories(path: Path) -> None:
-    for name in ("up", "work"):
-        (path / name).mkdir(mode=0o755, exist_ok=True)

@@ -129,17 +129,19 @@ class SimulatedCompute:
 
     async def facts(self) -> list[GuestFacts]:
         self.fault("facts")
-        found = []
-        for path in self._dir.glob("*.json"):
-            guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
-            if guest.spec.cloud_id == self._cloud:
-                reason = "powered-off" if guest.power is PowerState.SHUTDOWN else ""
-                found.append(
-                    GuestFacts(
-                        server_id=guest.spec.server_id, power=guest.power, started_at=guest.started_at, reason=reason
-                    )
-                )
-        return found
+        return [fact for path in self._dir.glob("*.json") if (fact := self._fact(path)) is not None]
+
+    async def fact(self, server_id: str) -> GuestFacts | None:
+        self.fault("facts")
+        path = self._path(server_id)
+        return self._fact(path) if path.exists() else None
+
+    def _fact(self, path: Path) -> GuestFacts | None:
+        guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
+        if guest.spec.cloud_id != self._cloud:
+            return None
+        reason = "powered-off" if guest.power is PowerState.SHUTDOWN else ""
+        return GuestFacts(server_id=guest.spec.server_id, power=guest.power, started_at=guest.started_at, reason=reason)
 
     async def events(self) -> AsyncIterator[GuestEvent]:
         while True:
