@@ -31,7 +31,9 @@ def built(name: str, root: Path = ROOT) -> tuple[BuiltImage, bool]:
     note = folder / f"{name}.json"
     if note.exists():
         known = json.loads(note.read_text())
-        return BuiltImage(**(known | {"path": Path(known["path"])})), False
+        kept = folder / Path(known["path"]).name  # beside the note, wherever the folder is by now
+        if kept.exists():
+            return BuiltImage(**(known | {"path": kept})), False
     for old in root.iterdir() if root.is_dir() else ():
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)

@@ -7,6 +7,7 @@ UPDATE's own WHERE. So two claims never overbook, on either database, without re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,11 +118,29 @@ def replace(
         else:
             tx.remove(row)
         changed.add(provider)
-    providers = REGISTRY[ResourceProvider].table
     for provider in sorted(changed):
-        tx.conn.execute(
-            sa.update(providers).where(providers.c.id == provider).values(generation=providers.c.generation + 1)
-        )
+        tx.conn.execute(_next_generation(), {"provider": provider})
+
+
+@functools.cache
+def _next_generation() -> sa.Update:
+    providers = REGISTRY[ResourceProvider].table
+    mine = providers.c.id == sa.bindparam("provider")
+    return sa.update(providers).where(mine).values(generation=providers.c.generation + 1)
+
+
+@functools.cache
+def _used_more(some: bool, more: bool) -> sa.Update:
+    """Add `delta` to what is used, where it fits. some: `amount` is not zero. more: `delta` is positive."""
+    t = REGISTRY[Inventory].table
+    amount = sa.bindparam("amount", type_=t.c.used.type)
+    delta = sa.bindparam("delta", type_=t.c.used.type)
+    where = [t.c.provider_id == sa.bindparam("provider"), t.c.resource_class == sa.bindparam("class")]
+    if some:
+        where += [t.c.min_unit <= amount, t.c.max_unit >= amount, amount % t.c.step_size == 0]
+    if more:
+        where.append(t.c.used + delta <= (t.c.total - t.c.reserved) * t.c.allocation_ratio)
+    return sa.update(t).where(*where).values(used=t.c.used + delta)
 
 
 def _consumer(
@@ -160,13 +179,10 @@ def _say(generation: object) -> str:
 
 
 def _use(tx: Tx, provider: str, resource_class: str, amount: int, delta: int) -> None:
-    t = REGISTRY[Inventory].table
-    where = [t.c.provider_id == provider, t.c.resource_class == resource_class]
+    values: dict[str, str | int] = {"provider": provider, "class": resource_class, "delta": delta}
     if amount:
-        where += [t.c.min_unit <= amount, t.c.max_unit >= amount, sa.literal(amount) % t.c.step_size == 0]
-    if delta > 0:
-        where.append(t.c.used + delta <= (t.c.total - t.c.reserved) * t.c.allocation_ratio)
-    done = tx.conn.execute(sa.update(t).where(*where).values(used=t.c.used + delta))
+        values["amount"] = amount
+    done = tx.conn.execute(_used_more(bool(amount), delta > 0), values)
     if done.rowcount == 1:
         return
     if tx.find(ResourceProvider, provider) is None:

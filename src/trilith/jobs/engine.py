@@ -24,6 +24,7 @@ from trilith.jobs.ledger import Ledger
 from trilith.jobs.services import Services
 from trilith.jobs.submit import next_state
 from trilith.model.job import ACTIVE, FINAL, Job, JobError, JobState, JobStep
+from trilith.model.record import FeedRow
 from trilith.store.tx import Reader, Tx, new_id
 
 log = structlog.get_logger("jobs")
@@ -32,6 +33,9 @@ log = structlog.get_logger("jobs")
 _UNDO_PAUSES = (0.2, 1.0, 3.0)
 #: jobs that run at once
 _PARALLEL = 32
+
+#: ended jobs whose last revision is remembered
+_ENDED = 256
 
 _CANCELLED = JobError(code="conflict", message="Cancelled.")
 
@@ -50,6 +54,7 @@ class Engine:
         self._stepping: set[str] = set()  # jobs whose task is at its steps: only there may it be broken into
         self._unwanted: set[str] = set()  # jobs that run here and are to be cancelled
         self._own_revision: dict[str, int] = {}  # job that runs here → revision of our own last write
+        self._ended: dict[str, int] = {}  # the same of the last that ended here, whose rows the feed may still bring
 
     async def run(self) -> None:
         """Until cancelled. What still runs then is left as it is, to be taken up at the next start."""
@@ -65,17 +70,20 @@ class Engine:
                     if not rows:
                         continue
                     cursor = rows[-1].cursor
-                    ids = list(dict.fromkeys(row.id for row in rows if row.noun == "job"))
-                    ids = [i for i in ids if i not in self._running or self._foreign(i, rows)]
+                    ids = self._news(rows)
                     if ids:
                         for job in await store.read(_load(ids)):
                             self._consider(job)
             finally:
                 await self._stop()
 
-    def _foreign(self, job_id: str, rows: list[Any]) -> bool:
-        """True when somebody else changed a job that runs here: its cancel flag was set."""
-        return any(row.id == job_id and row.revision > self._own_revision.get(job_id, 0) for row in rows)
+    def _news(self, rows: list[FeedRow]) -> list[str]:
+        """Jobs that are new, or that somebody else changed: of a running one, its cancel flag was set."""
+        return list(dict.fromkeys(row.id for row in rows if row.noun == "job" and row.revision > self._known(row.id)))
+
+    def _known(self, job_id: str) -> int:
+        """The revision that we ourselves wrote last, 0 for a job of others."""
+        return self._own_revision.get(job_id) or self._ended.get(job_id, 0)
 
     def _consider(self, job: Job) -> None:
         if job.state in FINAL:
@@ -126,7 +134,10 @@ class Engine:
         finally:
             if self._running.get(job_id) is asyncio.current_task():
                 self._running.pop(job_id, None)
-            self._own_revision.pop(job_id, None)
+            if (revision := self._own_revision.pop(job_id, 0)) != 0:
+                self._ended[job_id] = revision
+                if len(self._ended) > _ENDED:
+                    self._ended.pop(next(iter(self._ended)))
             self._unwanted.discard(job_id)
             self._tell_ended(job_id)
 
@@ -271,7 +282,7 @@ class Engine:
             kind.finish(tx, current, context.args)
             return tx.change(current, **next_state(current, "finish"), step=done, progress=100, finished_at=tx.now)
 
-        await self.services.store.write(body)
+        self._own_revision[job.id] = (await self.services.store.write(body)).revision
 
     async def _fail(self, kind: Kind, context: Context[Any], error: JobError) -> None:
         job = context.job
@@ -313,13 +324,13 @@ class Engine:
             error = replace(error, hint=f"{error.hint} Not undone: {'; '.join(left)}".strip())
         cancelled = context.job.cancel or error.message == "Cancelled."
 
-        def body(tx: Tx) -> None:
+        def body(tx: Tx) -> Job:
             current = _owned(tx, context.job)
             kind.fail(tx, current, context.args, error)
             event = "cancel" if cancelled else "fail"
-            tx.change(current, **next_state(current, event), error=error, finished_at=tx.now)
+            return tx.change(current, **next_state(current, event), error=error, finished_at=tx.now)
 
-        await self.services.store.write(body)
+        self._own_revision[context.job.id] = (await self.services.store.write(body)).revision
         log.warning(
             "job ended without success", job=context.job.id, kind=kind.name, step=error.step, error=error.message
         )

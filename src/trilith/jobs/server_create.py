@@ -20,6 +20,7 @@ from trilith.model.guest import ImageForm, MachineIdentity, Pillar, PowerState
 from trilith.model.job import Job
 from trilith.model.machine import default_identity
 from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
+from trilith.model.plan import GuestPlan
 from trilith.model.server import IdRange, Server, ServerGroup
 from trilith.placement.choose import CONTAINER_FORMATS, Candidate, Decision, Demand, choose, forms_allow, wanted_pillar
 from trilith.reconcile.networks import ensure_ports
@@ -210,9 +211,12 @@ async def _network(context: Context[arguments.Create]) -> None:
 
 
 async def _lay_out(context: Context[arguments.Create]) -> None:
-    found = await server(context)
-    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
-    await order(context, found.node, "guest.create", PlanArgs(plan), timeout=600)
+    def read(reader: Reader) -> tuple[str, GuestPlan]:
+        found = reader.get(Server, context.job.resource_id)
+        return found.node, server_plan.build(reader, context.services, found)
+
+    node, plan = await context.store.read(read)
+    await order(context, node, "guest.create", PlanArgs(plan), timeout=600)
 
 
 async def _remove(context: Context[arguments.Create]) -> None:
@@ -222,8 +226,8 @@ async def _remove(context: Context[arguments.Create]) -> None:
 
 
 async def _start(context: Context[arguments.Create]) -> None:
-    found = await server(context)
-    await order(context, found.node, "guest.start", ServerArgs(found.id), timeout=120)
+    node = context.memo.get("node") or (await server(context)).node
+    await order(context, node, "guest.start", ServerArgs(context.job.resource_id), timeout=120)
 
 
 async def _wait_up(context: Context[arguments.Create]) -> None:

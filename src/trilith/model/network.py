@@ -8,6 +8,7 @@ from `revision`, which is what the API shows and what If-Match compares.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,8 +91,15 @@ def guest_dns(subnet: Subnet, servers: Sequence[str], external_cidr: str) -> tup
     given = subnet.dns or tuple(d for d in servers if ipaddress.ip_address(d).version == subnet.ip_version)
     if given or not external_cidr:
         return given
-    forwarder = ipaddress.ip_network(external_cidr, strict=False)[1]
-    return (str(forwarder),) if forwarder.version == subnet.ip_version else ()
+    forwarder, version = _first_host(external_cidr)
+    return (forwarder,) if version == subnet.ip_version else ()
+
+
+@functools.cache
+def _first_host(cidr: str) -> tuple[str, int]:
+    """And its IP version. A cloud has one such network, which every subnet asks for."""
+    first = ipaddress.ip_network(cidr, strict=False)[1]
+    return str(first), first.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

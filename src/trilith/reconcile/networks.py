@@ -11,8 +11,10 @@ Actual: `bindings()` says which ports are up on a chassis, and Port.status follo
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -154,15 +156,24 @@ def key_of(noun: Noun) -> Key:
             return "security_group", noun.id
 
 
+@functools.cache
+def _unapplied_rows(table: sa.Table) -> sa.Select[Any]:
+    """In the very words of the partial index."""
+    t = table.c
+    return sa.select(t.id, t.generation).where(t.generation != t.applied_revision).order_by(t.seq)
+
+
+@functools.cache
+def _applied(table: sa.Table) -> sa.Update:
+    values = {"applied_revision": sa.bindparam("k_rev"), "error": ""}
+    return sa.update(table).where(table.c.id == sa.bindparam("k_id")).values(values)
+
+
 def _pending(reader: Reader, services: Services, refused: dict[Key, int]) -> Pending:
     nouns: list[Noun] = []
     former: list[tuple[str, int]] = []
     for kind, cls in KINDS.items():
-        t = REGISTRY[cls].table.c
-        # the very words of the partial index
-        found = reader.conn.execute(
-            sa.select(t.id, t.generation).where(t.generation != t.applied_revision).order_by(t.seq)
-        ).all()
+        found = reader.conn.execute(_unapplied_rows(REGISTRY[cls].table)).all()
         ids = [id for id, generation in found if refused.get((kind, id)) != generation]
         if cls is Port and ids:
             known = [p for at in range(0, len(ids), 500) for p in reader.select(Port, id=ids[at : at + 500])]
@@ -177,13 +188,7 @@ def _note_applied(tx: Tx, nouns: Sequence[Noun]) -> None:
     for kind, cls in KINDS.items():
         mine = [{"k_id": n.id, "k_rev": n.revision} for n in nouns if key_of(n)[0] == kind]
         if mine:
-            table = REGISTRY[cls].table
-            tx.conn.execute(
-                sa.update(table)
-                .where(table.c.id == sa.bindparam("k_id"))
-                .values(applied_revision=sa.bindparam("k_rev"), error=""),
-                mine,
-            )
+            tx.conn.execute(_applied(REGISTRY[cls].table), mine)
     routers = [n.id for n in nouns if key_of(n)[0] == "router"]
     if routers:
         _raise_routers(tx, routers)

@@ -46,6 +46,13 @@ def select(
 
 
 @functools.cache
+def columns(table: sa.Table, names: tuple[str, ...], where: str) -> sa.Select[Any]:
+    """Some columns of the rows whose column `where` is one of the parameter of that name, a list; by seq."""
+    some = [table.c[name] for name in names]
+    return sa.select(*some).where(*_where(table, ((where, True),), False)).order_by(table.c.seq)
+
+
+@functools.cache
 def count(table: sa.Table, shape: tuple[Compared, ...], alive: bool) -> sa.Select[Any]:
     return sa.select(sa.func.count()).select_from(table).where(*_where(table, shape, alive))
 

@@ -201,22 +201,21 @@ class Tx(Reader):
             base | {"noun": noun, "change": str(change), "uuid": id, "project_id": project, "revision": revision}
             for noun, change, id, project, revision in self.touched
         ]
-        self.conn.execute(sa.insert(feed_table), rows)
+        self.conn.execute(statements.insert(feed_table), rows)
         who = self.actor
         if who is not CLOUD:
-            self.conn.execute(
-                sa.insert(audit_table).values(
-                    at=self.now,
-                    action=self.action,
-                    user_id=who.user_id,
-                    project_id=who.project_id,
-                    credential_id=who.credential_id,
-                    trust_id=who.trust_id,
-                    request_id=who.request_id,
-                    address=who.address,
-                    targets=" ".join(f"{t[0]}:{t[1]}:{t[2]}" for t in self.touched[:50]),
-                )
-            )
+            row = {
+                "at": self.now,
+                "action": self.action,
+                "user_id": who.user_id,
+                "project_id": who.project_id,
+                "credential_id": who.credential_id,
+                "trust_id": who.trust_id,
+                "request_id": who.request_id,
+                "address": who.address,
+                "targets": " ".join(f"{t[0]}:{t[1]}:{t[2]}" for t in self.touched[:50]),
+            }
+            self.conn.execute(statements.insert(audit_table), row)
         return True
 
     def _touch(self, mapped: Mapped, change: Change, record: Record) -> None:

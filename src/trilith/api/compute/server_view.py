@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
 from trilith.api.compute import server_states as states
@@ -23,6 +22,7 @@ from trilith.api.http.call import Call
 from trilith.model.network import FixedIp, FloatingIp, Network, Port, SecurityGroup
 from trilith.model.node import Node
 from trilith.model.server import FlavorData, Server
+from trilith.store import statements
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
 
@@ -139,20 +139,16 @@ class PortRow:
 
 
 def port_rows(reader: Reader, server_ids: Sequence[str]) -> list[PortRow]:
-    t = REGISTRY[Port].table.c
-    stmt = (
-        sa.select(t.id, t.device_id, t.network_id, t.mac_address, t.fixed_ips, t.security_groups)
-        .where(t.device_id.in_(server_ids))
-        .order_by(t.seq)
-    )
-    return [PortRow(*row) for row in reader.conn.execute(stmt)]
+    names = ("id", "device_id", "network_id", "mac_address", "fixed_ips", "security_groups")
+    stmt = statements.columns(REGISTRY[Port].table, names, "device_id")
+    return [PortRow(*row) for row in reader.conn.execute(stmt, {"device_id": list(server_ids)})]
 
 
 def _names(reader: Reader, cls: type[Network] | type[SecurityGroup], ids: set[str]) -> dict[str, str]:
     if not ids:
         return {}
-    t = REGISTRY[cls].table.c
-    return {row[0]: row[1] for row in reader.conn.execute(sa.select(t.id, t.name).where(t.id.in_(ids)))}
+    stmt = statements.columns(REGISTRY[cls].table, ("id", "name"), "id")
+    return {row[0]: row[1] for row in reader.conn.execute(stmt, {"id": list(ids)})}
 
 
 def addresses_of(reader: Reader, rows: Sequence[PortRow], *, extended: bool) -> dict[str, dict[str, list[Address]]]:
@@ -160,11 +156,9 @@ def addresses_of(reader: Reader, rows: Sequence[PortRow], *, extended: bool) -> 
     networks = _names(reader, Network, {r.network_id for r in rows})
     floating: dict[tuple[str, str], list[str]] = {}
     if rows:
-        t = REGISTRY[FloatingIp].table.c
-        stmt = sa.select(t.port_id, t.fixed_ip_address, t.floating_ip_address).where(
-            t.port_id.in_([r.id for r in rows])
-        )
-        for port_id, fixed, public in reader.conn.execute(stmt):
+        names = ("port_id", "fixed_ip_address", "floating_ip_address")
+        stmt = statements.columns(REGISTRY[FloatingIp].table, names, "port_id")
+        for port_id, fixed, public in reader.conn.execute(stmt, {"port_id": [r.id for r in rows]}):
             floating.setdefault((port_id, fixed), []).append(public)
     found: dict[str, dict[str, list[Address]]] = {}
     for row in rows:
