@@ -139,6 +139,11 @@ class Switch:
         whole = ["ovs-vsctl", f"--db=unix:{self.db}", "--timeout=15", *argv]
         return subprocess.run(whole, capture_output=True, text=True, check=True).stdout.strip()
 
+    def raise_link(self, ifname: str) -> None:
+        """As the agent does: a port older than its device may be taken over with flags of before it was up."""
+        self.vsctl("wait-until", "Interface", ifname, "ofport>0")
+        subprocess.run(["ip", "link", "set", ifname, "up"], check=True)
+
 
 def terminate(pid: int) -> None:
     """And wait: a daemon that ends removes files of its own."""
@@ -188,6 +193,7 @@ async def test_the_network_is_back_after_the_guest_restarts_itself_without_us(im
         ids = "external_ids={iface-id=port-1,trilith=mine}"
         switch.vsctl("--no-wait", "add-port", "br-int", NIC.ifname, "--", "set", "Interface", NIC.ifname, ids)
         await bench.driver.start(spec)
+        switch.raise_link(NIC.ifname)
         await _reachable(bench, spec)
         features = await asyncio.to_thread(_features, (await bench.driver.facts())[0].pid)
         assert "tx-checksumming: off" in features

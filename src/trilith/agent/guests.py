@@ -229,8 +229,7 @@ class Guests:
         """One guest's, from whichever driver has it; shut down where none has."""
         plan = self._plans.get(server_id)
         for driver in [self._driver(plan.pillar)] if plan is not None else self.computes.values():
-            fact = await driver.fact(server_id)
-            if fact is not None:
+            for fact in await driver.facts(server_id):
                 return fact
         return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason="" if plan is not None else "absent")
 
@@ -303,5 +302,4 @@ def _form(blob: BlobSource, driver: ComputeDriver) -> ImageForm:
 
 async def _running(driver: ComputeDriver, server_id: str) -> bool:
     alive = (PowerState.RUNNING, PowerState.PAUSED)
-    fact = await driver.fact(server_id)
-    return fact is not None and fact.power in alive
+    return any(fact.power in alive for fact in await driver.facts(server_id))

@@ -34,10 +34,10 @@ def up(
       trilith up --state /tmp/t --listen 127.0.0.1:7481 --simulated 3 --json
     """
     settings = load(config, state=state, listen=listen, simulated=simulated, database=database, clouds_yaml=clouds_yaml)
-    import uvloop
+    from trilith import loop
 
     os.umask(os.umask(0o022) | 0o022)  # whatever it was before: what the cloud keeps is for nobody else to write
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop.new) as runner:
         code = runner.run(_up(settings, as_json=as_json))
     raise SystemExit(code)
 

@@ -101,12 +101,9 @@ class ComputeDriver(Protocol):
         """Remove the guest and all that `create` made, running or not. Absent is success."""
         ...
 
-    async def facts(self) -> list[GuestFacts]:
-        """Every guest of this cloud on this node, running or not."""
-        ...
-
-    async def fact(self, server_id: str) -> GuestFacts | None:
-        """The same of one guest, at a cost that does not grow with their number. None for one that is not there."""
+    async def facts(self, server_id: str = "") -> list[GuestFacts]:
+        """Every guest of this cloud on this node, running or not; or that one, at a cost that does not grow with
+        their number."""
         ...
 
     def events(self) -> AsyncIterator[GuestEvent]:

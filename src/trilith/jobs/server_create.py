@@ -1,7 +1,8 @@
-"""server.create: place, network, lay out, start, wait until its ports are up."""
+"""server.create: place, lay out beside its network, start, wait until its ports are up."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -203,20 +204,23 @@ async def _unplace(context: Context[arguments.Create]) -> None:
     await context.store.write(body)
 
 
-async def _network(context: Context[arguments.Create]) -> None:
-    ids = await context.store.read(lambda r: [p.id for p in server_plan.ports_of(r, context.job.resource_id)])
-    context.memo["ports"] = ids
-    if ids:
-        await ensure_ports(context.services, ids)
-
-
 async def _lay_out(context: Context[arguments.Create]) -> None:
-    def read(reader: Reader) -> tuple[str, GuestPlan]:
-        found = reader.get(Server, context.job.resource_id)
-        return found.node, server_plan.build(reader, context.services, found)
+    """On its node, and beside it its ports in the network's backend: neither needs the other before the start."""
 
-    node, plan = await context.store.read(read)
-    await order(context, node, "guest.create", PlanArgs(plan), timeout=600)
+    def read(reader: Reader) -> tuple[str, GuestPlan, list[str]]:
+        found = reader.get(Server, context.job.resource_id)
+        ids = [p.id for p in server_plan.ports_of(reader, found.id)]
+        return found.node, server_plan.build(reader, context.services, found), ids
+
+    node, plan, ids = await context.store.read(read)
+    context.memo["ports"] = ids
+    try:
+        async with asyncio.TaskGroup() as group:
+            if ids:
+                group.create_task(ensure_ports(context.services, ids), name=f"ports-{plan.server_id}")
+            group.create_task(order(context, node, "guest.create", PlanArgs(plan), timeout=600))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # the first; the other was cancelled for it, or says the same
 
 
 async def _remove(context: Context[arguments.Create]) -> None:
@@ -253,7 +257,6 @@ CREATE = Kind(
     args=arguments.Create,
     steps=(
         Step("place", _place, undo=_unplace, timeout=30, event="compute__do_build_and_run_instance", rows=_place_rows),
-        Step("network", _network, timeout=60, lazy=True),
         Step("create", _lay_out, undo=_remove, timeout=600, on_node=True, lazy=True),
         Step("start", _start, timeout=150, on_node=True, lazy=True),
         Step("up", _wait_up, timeout=90),

@@ -61,6 +61,15 @@ def find(connection: Any, cloud_id: str, server_id: str) -> Any | None:
     return domain
 
 
+def ours(connection: Any, cloud_id: str, server_id: str) -> list[Any]:
+    """The server's domain, if there is one and it is this cloud's."""
+    try:
+        domain = find(connection, cloud_id, server_id)
+    except Conflict:
+        return []
+    return [domain] if domain is not None else []
+
+
 def need(connection: Any, cloud_id: str, server_id: str) -> Any:
     """As `find`, but raises Missing."""
     domain = find(connection, cloud_id, server_id)

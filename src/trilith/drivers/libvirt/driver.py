@@ -375,23 +375,14 @@ class LibvirtDriver:
 
     # -- looking ------------------------------------------------------------------------------------------------
 
-    async def facts(self) -> list[GuestFacts]:
-        found = await self._call(
-            "list servers", lambda c: domains.list_facts(c, self._cloud_id, self._owners, self._run_dir)
-        )
-        self._ours.update(fact.server_id for fact in found)
-        return found
-
-    async def fact(self, server_id: str) -> GuestFacts | None:
+    async def facts(self, server_id: str = "") -> list[GuestFacts]:
         def work(connection: Any) -> list[GuestFacts]:
-            try:
-                domain = domains.find(connection, self._cloud_id, server_id)
-            except Conflict:  # somebody else's of that name: none of ours, as in `facts`
-                domain = None
-            only = [domain] if domain is not None else []
+            only = domains.ours(connection, self._cloud_id, server_id) if server_id else None
             return domains.list_facts(connection, self._cloud_id, self._owners, self._run_dir, only=only)
 
-        return next(iter(await self._call(f"look at server {server_id}", work)), None)
+        found = await self._call("list servers", work)
+        self._ours.update(fact.server_id for fact in found)
+        return found
 
     def events(self) -> AsyncIterator[GuestEvent]:
         return self._hub.follow()

@@ -173,13 +173,13 @@ class LxcDriver:
             await asyncio.to_thread(self._wipe, server_id, home)
         self._locks.pop(server_id, None)
 
-    async def facts(self) -> list[GuestFacts]:
-        return await asyncio.to_thread(
-            lambda: [self._fact(server_id) for server_id in state.names(self._paths, self._cloud_id)]
-        )
+    async def facts(self, server_id: str = "") -> list[GuestFacts]:
+        def look() -> list[GuestFacts]:
+            if server_id:
+                return [self._fact(server_id)] if self._known(server_id) else []
+            return [self._fact(each) for each in state.names(self._paths, self._cloud_id)]
 
-    async def fact(self, server_id: str) -> GuestFacts | None:
-        return await asyncio.to_thread(lambda: self._fact(server_id) if self._known(server_id) else None)
+        return await asyncio.to_thread(look)
 
     def events(self) -> AsyncIterator[GuestEvent]:
         return self._watch.events()

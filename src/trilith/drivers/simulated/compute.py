@@ -127,14 +127,11 @@ class SimulatedCompute:
         self._hang_up(server_id)
         self._path(server_id).unlink(missing_ok=True)
 
-    async def facts(self) -> list[GuestFacts]:
+    async def facts(self, server_id: str = "") -> list[GuestFacts]:
         self.fault("facts")
-        return [fact for path in self._dir.glob("*.json") if (fact := self._fact(path)) is not None]
-
-    async def fact(self, server_id: str) -> GuestFacts | None:
-        self.fault("facts")
-        path = self._path(server_id)
-        return self._fact(path) if path.exists() else None
+        one = self._path(server_id)
+        paths = self._dir.glob("*.json") if not server_id else [one] if one.exists() else []
+        return [fact for path in paths if (fact := self._fact(path)) is not None]
 
     def _fact(self, path: Path) -> GuestFacts | None:
         guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
