@@ -232,3 +232,22 @@ async def test_a_kept_token_costs_no_read(cloud: ApiCloud, monkeypatch: pytest.M
     for _ in range(100):
         await cloud.cloud.host.tokens.actor(token)
     assert time.process_time() - started < 1.0
+
+
+async def test_multi_factor_rules_are_kept(cloud: ApiCloud) -> None:
+    """Rules that nobody can meet refuse; one that the password meets lets in; switched off they say nothing."""
+    admin = await cloud.token()
+    rules = [["password", "totp"], []]
+    made = await new_user(
+        cloud, admin, name="careful", password="a-long-one",
+        options={"multi_factor_auth_enabled": True, "multi_factor_auth_rules": rules},
+    )  # fmt: skip
+    careful = by_password(user={"user": {"id": made["id"], "password": "a-long-one"}})
+    refused = await login(cloud, careful)
+    assert refused.status_code == 401
+    assert "Insufficient" in refused.json()["error"]["message"]
+    for options in ({"multi_factor_auth_rules": [*rules, ["password"]]}, {"multi_factor_auth_enabled": False}):
+        body = {"user": {"options": {"multi_factor_auth_rules": rules} | options}}
+        changed = await cloud.call("PATCH", f"/identity/v3/users/{made['id']}", admin, json=body)
+        assert changed.status_code == 200, changed.text
+        assert (await login(cloud, careful)).status_code == 201

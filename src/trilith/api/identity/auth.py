@@ -82,6 +82,8 @@ async def create_token(call: Call) -> Answer:
     if found.ready is None:
         raise refused()
     valid = found.ready
+    if not _enough(valid):
+        raise errors.Unauthenticated("Insufficient authentication methods were given for this user.")
     if valid.trust is not None and valid.trust.remaining_uses >= 0:
         trust_id = valid.trust.id
         await call.host.write(lambda tx: consume_trust(tx, trust_id), actor=valid.actor, action="auth.trust")
@@ -89,6 +91,20 @@ async def create_token(call: Call) -> Answer:
     tokens.keep(text, valid, generation)
     shown = token_body(call.host.settings.url, valid, with_catalog=not _nocatalog(call))
     return Answer(shown, headers={"X-Subject-Token": text, "Vary": "X-Auth-Token"})
+
+
+def _enough(valid: Valid) -> bool:
+    """Keystone's multi-factor rules: the methods that the token stands for hold all of one of the user's rules.
+
+    A method that is none of ours (totp) is never held, so its rules are met by nobody. Rules of users whom a trust or
+    an application credential speaks for were met when that was made.
+    """
+    options = valid.user.options
+    rules = [set(rule) for rule in options.get("multi_factor_auth_rules") or () if rule]
+    delegated = valid.trust is not None or valid.app_credential is not None
+    if delegated or not options.get("multi_factor_auth_enabled") or not rules:
+        return True
+    return any(rule <= set(valid.token.methods) for rule in rules)
 
 
 def _nocatalog(call: Call) -> bool:
