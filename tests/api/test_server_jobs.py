@@ -12,7 +12,7 @@ from tests.api.conftest import ApiCloud
 from trilith import errors
 from trilith.commands import server_changes, servers
 from trilith.commands.servers import ServerRequest
-from trilith.model.guest import PowerState
+from trilith.model.guest import GuestEvent, GuestEventKind, PowerState
 from trilith.model.image import Image, ImageState
 from trilith.model.job import FINAL, Job, JobState
 from trilith.model.record import Actor
@@ -149,9 +149,7 @@ async def test_resize_confirm_and_revert(cloud: ApiCloud) -> None:
 async def test_rebuild_keeps_who_it_is(cloud: ApiCloud) -> None:
     server, who = await boot(cloud), await actor(cloud)
     other = await image(cloud, "tiny-alt")
-    await cloud.store.write(
-        lambda tx: server_changes.rebuild(tx, who, tx.get(Server, server.id), other.id, name="new")
-    )
+    await cloud.store.write(lambda tx: server_changes.rebuild(tx, who, tx.get(Server, server.id), other.id, name="new"))
     after = await settled(cloud, server.id)
     assert (after.state, after.image_id, after.name) == (ServerState.ACTIVE, other.id, "new"), after.fault
     assert (after.identity, after.node) == (server.identity, server.node)
@@ -184,6 +182,21 @@ async def test_a_guest_that_powers_itself_off_is_stopped_and_a_crashed_one_resto
     async with asyncio.timeout(10):
         while (await cloud.store.read(lambda r: r.get(Server, server.id))).state is not ServerState.STOPPED:
             await cloud.store.wait(await cloud.store.head(), timeout=0.2)
+
+
+async def test_what_an_event_tells_late_is_not_believed(cloud: ApiCloud) -> None:
+    """Regression: the stop within a job (a reverted resize) was read after the job's end, and the server counted as
+    powered off by itself while it ran."""
+    server = await boot(cloud)
+    agent = next(a for a in cloud.cloud.agents if a.node == server.node)
+    driver: Any = agent.guests.driver(server.id)
+    for kind in (GuestEventKind.STOPPED, GuestEventKind.PAUSED):  # the second shows that the first was worked off
+        driver._events.put_nowait(GuestEvent(server_id=server.id, kind=kind, at=time.time()))
+    async with asyncio.timeout(10):
+        while (found := await cloud.store.read(lambda r: r.get(Server, server.id))).power is not PowerState.PAUSED:
+            await cloud.store.wait(await cloud.store.head(), timeout=0.2)
+    assert (found.state, found.desired) == (ServerState.ACTIVE, PowerState.RUNNING)
+    assert len(await cloud.store.read(lambda r: r.select(Job, resource_id=server.id))) == 1
 
 
 async def test_a_guest_that_dies_again_and_again_is_left_in_error(cloud: ApiCloud) -> None:

@@ -122,7 +122,6 @@ def begin_import(tx: Tx, image_id: str, args: ImportArgs) -> Job:
         args=args,
         project_id=image.owner,
         deadline=IMPORT_DEADLINE,
-        steps_total=3,
         version=args.version,
     )
     tx.change(image, **move(image, "import"), job_id=job.id, message="")

@@ -252,7 +252,6 @@ def submit_job(tx: Tx, server: Server, kind: str, arguments: Any, *, action: str
         args=arguments,
         project_id=server.project_id,
         deadline=args.DEADLINES.get(kind, 600.0),
-        steps_total=args.STEPS.get(kind, 1),
         after=after,
     )
     record_action(tx, server, action, job.id)

@@ -67,5 +67,3 @@ POWER: dict[str, tuple[str, str, PowerState | None]] = {
 
 #: seconds from submission
 DEADLINES: dict[str, float] = {"server.create": 900.0, "server.delete": 900.0}
-#: steps a kind has, for progress
-STEPS: dict[str, int] = {"server.create": 5, "server.delete": 2}

@@ -157,7 +157,8 @@ class Engine:
                 error = JobError(code="conflict", message="Cancelled before it began.")
                 kind.fail(tx, job, self._args(kind, job), error)
                 return tx.change(job, **next_state(job, "cancel"), error=error, finished_at=tx.now)
-            return tx.change(job, **next_state(job, "claim"), epoch=job.epoch + 1)
+            steps = len(self.kinds[job.kind].steps)
+            return tx.change(job, **next_state(job, "claim"), epoch=job.epoch + 1, steps_total=steps)
 
         def claim_and_begin(tx: Tx) -> Job | None:
             job = claim(tx)

@@ -51,7 +51,8 @@ class Job(Record):
     """kind names a row of the table of job kinds; args is that kind's own struct as JSON, with args_version.
 
     epoch grows with each claim: a result that carries an older one is refused. step counts finished steps.
-    deadline is UTC; a job past it is undone. steps_total and progress (0..100) are for people.
+    deadline is UTC; a job past it is undone. steps_total (0 before it began) and progress (0..100)
+    are for people.
     """
 
     kind: str

@@ -14,13 +14,15 @@ from trilith.jobs.services import Services
 from trilith.model import server as model
 from trilith.model.guest import POWERED_OFF, GuestEvent, GuestEventKind, GuestFacts, HostFacts, PowerState
 from trilith.model.server import Server, ServerState
-from trilith.store.tx import Tx
+from trilith.store.tx import Reader, Tx
 
 log = structlog.get_logger("reconcile")
 
 #: a guest that no server owns is removed only when it was seen so in two reports: a create in another transaction,
 #: or a report that was under way, must not lose a guest
 _SEEN_TWICE = 2
+#: seconds that a node may take to say how one server is
+_ASK_SECONDS = 10.0
 _OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
@@ -56,6 +58,13 @@ class ServerReconciler:
 
     async def _compare(self, node: str, guests: list[GuestFacts], *, whole: bool) -> None:
         known = {g.server_id: g for g in guests}
+        if whole or any(g.power in _OFF for g in guests):
+            for server_id in await self._services.store.read(lambda r: _doubtful(r, node, known, whole=whole)):
+                now = await self._services.links.call(
+                    node, "guest.state", ServerArgs(server_id), GuestFacts, timeout=_ASK_SECONDS
+                )
+                if now.power is not PowerState.UNKNOWN:
+                    known[server_id] = now
 
         def body(tx: Tx) -> list[str]:
             wanted = tx.select(Server, node=node) if whole else tx.select(Server, id=list(known))
@@ -95,6 +104,17 @@ _POWER_OF = {
     GuestEventKind.CRASHED: PowerState.CRASHED,
     GuestEventKind.SUSPENDED: PowerState.SUSPENDED,
 }
+
+
+def _doubtful(reader: Reader, node: str, known: dict[str, GuestFacts], *, whole: bool) -> list[str]:
+    """Servers that should run and are said to be off. An event or a report tells of a moment that is over: a job that
+    ended since may have stopped the server and started it again, so these are asked for once more."""
+    which = {"node": node} if whole else {"id": [g for g in known if known[g].power in _OFF], "node": node}
+    return [
+        found.id
+        for found in reader.select(Server, state=ServerState.ACTIVE, task="", job_id="", **which)
+        if (fact := known.get(found.id)) is None or fact.power in _OFF
+    ]
 
 
 def _settle(tx: Tx, found: Server, fact: GuestFacts) -> None:
