@@ -216,8 +216,10 @@ async def restored(cloud: ApiCloud, server_id: str, jobs: int) -> Server:
     """The server when it has had so many jobs and none is open, or when it was given up."""
     while True:
         cursor = await cloud.store.head()
-        server = await cloud.store.read(lambda r: r.get(Server, server_id))
-        had = len(await cloud.store.read(lambda r: r.select(Job, resource_id=server_id)))
+        # in one snapshot: a job that comes between two reads would be counted, and not seen at the server
+        server, had = await cloud.store.read(
+            lambda r: (r.get(Server, server_id), len(r.select(Job, resource_id=server_id)))
+        )
         if (had >= jobs and not server.job_id) or server.state is ServerState.ERROR:
             return server  # type: ignore[no-any-return]
         await cloud.store.wait(cursor, timeout=1)
