@@ -228,7 +228,9 @@ class Guests:
     async def fact(self, server_id: str) -> GuestFacts:
         """One guest's, from whichever driver has it; shut down where none has."""
         plan = self._plans.get(server_id)
-        for driver in [self._driver(plan.pillar)] if plan is not None else self.computes.values():
+        for pillar, driver in self.computes.items():
+            if plan is not None and pillar is not plan.pillar:
+                continue
             for fact in await driver.facts(server_id):
                 return fact
         return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason="" if plan is not None else "absent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from typing import Any
 
 import structlog
 
@@ -53,25 +54,23 @@ class ServerReconciler:
                 await self._compare(node, guests, whole=whole)
             except errors.Conflict as err:
                 log.info("a server changed meanwhile; the next report decides", node=node, error=str(err))
-            except errors.Backend as err:
+            except errors.TrilithError as err:
+                # the node is away or slow, or refuses: one node's trouble is no reason to leave the others alone
                 log.warning("reconciliation waits for the next report", node=node, error=str(err))
 
     async def _compare(self, node: str, guests: list[GuestFacts], *, whole: bool) -> None:
         known = {g.server_id: g for g in guests}
-        if whole or any(g.power in _OFF for g in guests):
-            for server_id in await self._services.store.read(lambda r: _doubtful(r, node, known, whole=whole)):
-                now = await self._services.links.call(
-                    node, "guest.state", ServerArgs(server_id), GuestFacts, timeout=_ASK_SECONDS
-                )
-                if now.power is not PowerState.UNKNOWN:
-                    known[server_id] = now
+        for server_id in await self._services.store.read(lambda r: _doubtful(r, node, known, whole=whole)):
+            now = await self._services.links.call(
+                node, "guest.state", ServerArgs(server_id), GuestFacts, timeout=_ASK_SECONDS
+            )
+            if now.power is not PowerState.UNKNOWN:
+                known[server_id] = now
 
         def body(tx: Tx) -> list[str]:
             wanted = tx.select(Server, node=node) if whole else tx.select(Server, id=list(known))
             for found in wanted:
-                fact = known.get(found.id)
-                if fact is None:
-                    fact = GuestFacts(server_id=found.id, power=PowerState.SHUTDOWN, reason="absent")
+                fact = known.get(found.id) or _absent(found.id)
                 if found.node == node:
                     _settle(tx, found, fact)
             owned = {s.id for s in wanted if s.node == node}
@@ -106,15 +105,16 @@ _POWER_OF = {
 }
 
 
+def _absent(server_id: str) -> GuestFacts:
+    return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason="absent")
+
+
 def _doubtful(reader: Reader, node: str, known: dict[str, GuestFacts], *, whole: bool) -> list[str]:
-    """Servers that should run and are said to be off. An event or a report tells of a moment that is over: a job that
-    ended since may have stopped the server and started it again, so these are asked for once more."""
-    which = {"node": node} if whole else {"id": [g for g in known if known[g].power in _OFF], "node": node}
-    return [
-        found.id
-        for found in reader.select(Server, state=ServerState.ACTIVE, task="", job_id="", **which)
-        if (fact := known.get(found.id)) is None or fact.power in _OFF
-    ]
+    """Servers without a job that are said to be other than their row. An event or a report tells of a moment that is
+    over: a job that ended since may have stopped the server or started it, so these are asked for once more."""
+    which: dict[str, Any] = {} if whole else {"id": list(known)}
+    found = reader.select(Server, node=node, task="", job_id="", **which)
+    return [s.id for s in found if (known.get(s.id) or _absent(s.id)).power is not s.power]
 
 
 def _settle(tx: Tx, found: Server, fact: GuestFacts) -> None:
