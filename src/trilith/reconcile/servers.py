@@ -22,6 +22,8 @@ log = structlog.get_logger("reconcile")
 #: a guest that no server owns is removed only when it was seen so in two reports: a create in another transaction,
 #: or a report that was under way, must not lose a guest
 _SEEN_TWICE = 2
+#: looks at servers that change at the same time; then the next event or report decides
+_TRIES = 3
 #: seconds that a node may take to say how one server is
 _ASK_SECONDS = 10.0
 _OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
@@ -60,24 +62,28 @@ class ServerReconciler:
 
     async def _compare(self, node: str, guests: list[GuestFacts], *, whole: bool) -> None:
         known = {g.server_id: g for g in guests}
-        for server_id in await self._services.store.read(lambda r: _doubtful(r, node, known, whole=whole)):
-            now = await self._services.links.call(
-                node, "guest.state", ServerArgs(server_id), GuestFacts, timeout=_ASK_SECONDS
+        orphans: list[str] = []
+        for _ in range(_TRIES):
+            idle = await self._services.store.read(lambda r: _idle(r, node, known, whole=whole))
+            for found in idle:
+                if (known.get(found.id) or _absent(found.id)).power is not found.power:
+                    known[found.id] = await self._now(node, known.get(found.id) or _absent(found.id))
+            revisions = {found.id: found.revision for found in idle}
+            orphans, moved = await self._services.store.write(
+                lambda tx, seen=revisions: _apply(tx, node, known, seen, whole=whole)  # type: ignore[misc]
             )
-            if now.power is not PowerState.UNKNOWN:
-                known[server_id] = now
-
-        def body(tx: Tx) -> list[str]:
-            wanted = tx.select(Server, node=node) if whole else tx.select(Server, id=list(known))
-            for found in wanted:
-                fact = known.get(found.id) or _absent(found.id)
-                if found.node == node:
-                    _settle(tx, found, fact)
-            owned = {s.id for s in wanted if s.node == node}
-            return [g for g in known if g not in owned] if whole else []
-
-        for orphan in await self._services.store.write(body):
+            if not moved:
+                break
+        for orphan in orphans:
             await self._orphan(node, orphan)
+
+    async def _now(self, node: str, told: GuestFacts) -> GuestFacts:
+        """An event or a report tells of a moment that is over: a job that ended since may have stopped the server or
+        started it. So what differs from the row is asked for once more."""
+        now = await self._services.links.call(
+            node, "guest.state", ServerArgs(told.server_id), GuestFacts, timeout=_ASK_SECONDS
+        )
+        return told if now.power is PowerState.UNKNOWN else now
 
     async def _orphan(self, node: str, server_id: str) -> None:
         key = (node, server_id)
@@ -109,12 +115,30 @@ def _absent(server_id: str) -> GuestFacts:
     return GuestFacts(server_id=server_id, power=PowerState.SHUTDOWN, reason="absent")
 
 
-def _doubtful(reader: Reader, node: str, known: dict[str, GuestFacts], *, whole: bool) -> list[str]:
-    """Servers without a job that are said to be other than their row. An event or a report tells of a moment that is
-    over: a job that ended since may have stopped the server or started it, so these are asked for once more."""
+def _idle(reader: Reader, node: str, known: dict[str, GuestFacts], *, whole: bool) -> list[Server]:
+    """The node's servers that no job owns: all of them, or those that are told of."""
     which: dict[str, Any] = {} if whole else {"id": list(known)}
-    found = reader.select(Server, node=node, task="", job_id="", **which)
-    return [s.id for s in found if (known.get(s.id) or _absent(s.id)).power is not s.power]
+    return reader.select(Server, node=node, task="", job_id="", **which)
+
+
+def _apply(
+    tx: Tx, node: str, known: dict[str, GuestFacts], seen: dict[str, int], *, whole: bool
+) -> tuple[list[str], bool]:
+    """Settle the servers that are as they were when their facts were asked for: id → revision in `seen`.
+
+    Returns the guests that no server owns, and whether a server changed meanwhile and is to be looked at again.
+    """
+    wanted = tx.select(Server, node=node) if whole else tx.select(Server, id=list(known))
+    moved = False
+    for found in wanted:
+        if found.id not in seen:
+            continue
+        if found.revision == seen[found.id]:
+            _settle(tx, found, known.get(found.id) or _absent(found.id))
+        else:
+            moved = True
+    owned = {s.id for s in wanted if s.node == node}
+    return [g for g in known if g not in owned] if whole else [], moved
 
 
 def _settle(tx: Tx, found: Server, fact: GuestFacts) -> None:
