@@ -35,6 +35,12 @@ def _machines(table: Table, plan: Plan) -> None:
     machines.run(table, plan)
 
 
+def _restarts(table: Table, plan: Plan) -> None:
+    from bench import restarts
+
+    restarts.run(table, plan)
+
+
 SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "control": (control.run, False),
     "start": (starts.run, False),
@@ -42,6 +48,7 @@ SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "real-start": (starts.run_real, True),
     "containers": (_containers, True),
     "machines": (_machines, True),
+    "restarts": (_restarts, True),
 }
 
 

@@ -22,6 +22,8 @@ _SB_SCHEMA = "/usr/share/ovn/ovn-sb.ovsschema"
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 #: unix(7): sun_path has 108 bytes with its end.
 _SOCKET_BYTES = 107
+#: where the switch waits for its database
+_LINK = "ovs-vswitchd-db.sock"
 _LONGEST_SOCKET = "ovn-controller.4194304.ctl"
 _HOST_RUN_DIR = Path("/run/openvswitch")
 _CHATTER = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
@@ -311,7 +313,25 @@ def _switch(network: NodeNetwork) -> list[DaemonSpec]:
             await external.up()
 
     mgmt = run_dir / f"{network.integration_bridge}.mgmt"
-    ctl = run_dir / "ovs-vswitchd.ctl"
+    ctl, local, link = run_dir / "ovs-vswitchd.ctl", run_dir / "ovsdb-local.ctl", run_dir / _LINK
+    called: set[int] = set()
+
+    async def ready() -> bool:
+        """The database calls the switch, and not the other way round: a switch that has lost its database moves no
+        packet of the userspace datapath until it has it again (bridge_run of vswitchd/bridge.c returns early), and it
+        would wait a second before it called. One that is called needs no patience. To a switch that has just been
+        started the database must be sent: after a failed call it, too, waits a second and longer."""
+        if not link.exists():
+            return False
+        born = link.stat().st_ctime_ns
+        if born not in called:
+            if not answers(link):  # asked once only: the switch takes each call for its database's
+                return False
+            called.add(born)
+            for verb in ("remove-remote", "add-remote"):
+                await run(["ovs-appctl", "-t", str(local), f"ovsdb-server/{verb}", f"unix:{link}"])
+        return answers(mgmt)
+
     return [
         _spec(
             network,
@@ -320,11 +340,12 @@ def _switch(network: NodeNetwork) -> list[DaemonSpec]:
                 "ovsdb-server",
                 str(conf),
                 f"--remote=punix:{run_dir}/db.sock",
-                f"--unixctl={run_dir}/ovsdb-local.ctl",
+                f"--remote=unix:{link}",
+                f"--unixctl={local}",
                 *_CHATTER,
             ),
             ready=run_dir / "db.sock",
-            clear=(run_dir / "ovsdb-local.ctl",),
+            clear=(local,),
             prepare=database,
         ),
         _spec(
@@ -332,14 +353,14 @@ def _switch(network: NodeNetwork) -> list[DaemonSpec]:
             "ovs-vswitchd",
             (
                 "ovs-vswitchd",
-                network.db,
+                f"punix:{link}",
                 f"--unixctl={ctl}",
                 f"--pidfile={run_dir}/ovs-vswitchd.pid",
                 "--no-chdir",
                 *_CHATTER,
             ),
-            ready=mgmt,
-            clear=(ctl, run_dir / "ovs-vswitchd.pid"),
+            ready=ready,
+            clear=(ctl, link, mgmt, run_dir / "ovs-vswitchd.pid"),
             prepare=configure,
             arrange=arrange,
             depends_on=("ovsdb-local",),

@@ -158,14 +158,26 @@ class Guests:
         return spec
 
     async def _laid_out(self, plan: GuestPlan, artefact: Artefact) -> GuestSpec:
-        disk = drive = ""
-        if artefact.form is ImageForm.DISK:
-            disk = await self.storage.create_disk(plan.server_id, size_gib=plan.disk_gib, backing=artefact)
-        if plan.config_drive and self._config_drives is not None and artefact.form is not ImageForm.BARE:
-            container = artefact.form is ImageForm.ROOTFS
-            # a container's driver mounts it idmapped, so that it lies on disk with ids from 0
-            drive = await self._config_drives.write(plan.instance, container=container)
-        return self._spec(plan, artefact, disk, drive)
+        # side by side: each is a process or two and a wait for the disk
+        try:
+            async with asyncio.TaskGroup() as group:
+                disk = group.create_task(self._disk(plan, artefact))
+                drive = group.create_task(self._drive(plan, artefact))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the first; the other was cancelled for it
+        return self._spec(plan, artefact, disk.result(), drive.result())
+
+    async def _disk(self, plan: GuestPlan, artefact: Artefact) -> str:
+        if artefact.form is not ImageForm.DISK:
+            return ""
+        return await self.storage.create_disk(plan.server_id, size_gib=plan.disk_gib, backing=artefact)
+
+    async def _drive(self, plan: GuestPlan, artefact: Artefact) -> str:
+        if not plan.config_drive or self._config_drives is None or artefact.form is ImageForm.BARE:
+            return ""
+        # a container's driver mounts it idmapped, so that it lies on disk with ids from 0
+        container = artefact.form is ImageForm.ROOTFS
+        return await self._config_drives.write(plan.instance, container=container)
 
     async def has_disk(self, server_id: str) -> bool:
         return bool((await self.spec(server_id)).root_disk)
