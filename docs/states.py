@@ -13,7 +13,7 @@ def render(tables: Mapping[str, Table]) -> str:
     parts = [
         "# How states change",
         "",
-        "Made from the transition tables in `src/trilith/model/` by `python -m docs.states`; a test holds them together.",
+        "Made from the transition tables in `src/trilith/model/` by `python -m docs.states`; a test compares them.",
     ]
     for noun, table in sorted(tables.items()):
         parts += ["", f"## {noun}", "", "| state | event | becomes |", "| --- | --- | --- |"]

@@ -63,6 +63,10 @@ class Conflict(TrilithError):
     code = "conflict"
 
 
+class Outrun(Conflict):
+    """Another writer changed the row between this one's reading and writing."""
+
+
 class Busy(Conflict):
     """A job owns the resource. `job` is its id."""
 

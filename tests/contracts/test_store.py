@@ -50,6 +50,17 @@ async def test_two_writers_never_overwrite_each_other(store: Store) -> None:
     assert (await store.read(lambda r: r.get(Project, made.id))).description == "first"
 
 
+async def test_writers_that_read_the_row_themselves_all_get_their_turn(store: Store) -> None:
+    made = await store.write(lambda tx: tx.add(project("counted")))
+
+    def one_more(tx: Tx) -> None:
+        found = tx.get(Project, made.id)
+        tx.change(found, description=found.description + "x")
+
+    await asyncio.gather(*(store.write(one_more) for _ in range(4)))
+    assert (await store.read(lambda r: r.get(Project, made.id))).description == "xxxx"
+
+
 async def test_a_failed_body_leaves_nothing(store: Store) -> None:
     def body(tx: Tx) -> None:
         tx.add(project("gone"))

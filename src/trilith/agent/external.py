@@ -19,8 +19,8 @@ from trilith.errors import Invalid
 from trilith.model.network import DEFAULT_DOMAIN
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
-#: Of the bridge alone (arp(7)): a question put while the switch starts is asked again after 0.1 s, not after 1 s, and as
-#: long as by default, 3 s. Floating IPs answer that much sooner after the switch was made anew.
+#: Of the bridge alone (arp(7)): a question put while the switch starts is asked again after 0.1 s, not after 1 s, and
+#: as long as by default, 3 s. Floating IPs answer that much sooner after the switch was made anew.
 _NEIGHBOURS = {"retrans_time_ms": 100, "mcast_solicit": 30, "ucast_solicit": 30}
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 

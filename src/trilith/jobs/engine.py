@@ -157,8 +157,15 @@ class Engine:
                 error = JobError(code="conflict", message="Cancelled before it began.")
                 kind.fail(tx, job, self._args(kind, job), error)
                 return tx.change(job, **next_state(job, "cancel"), error=error, finished_at=tx.now)
-            steps = len(self.kinds[job.kind].steps)
-            return tx.change(job, **next_state(job, "claim"), epoch=job.epoch + 1, steps_total=steps)
+            steps = self.kinds[job.kind].steps
+            at = self.kinds[job.kind].after(job.reached)
+            claimed = {"epoch": job.epoch + 1, "step": at, "steps_total": len(steps)}
+            if at is not None:
+                return tx.change(job, **next_state(job, "claim"), **claimed)
+            # begun by a version with other steps: what any of them may have done is taken back
+            claimed["step"] = len(steps) - 1
+            event = "claim" if job.state is JobState.UNDOING else "undo"
+            return tx.change(job, **next_state(job, event), **claimed, error=job.error or _unknown(job))
 
         def claim_and_begin(tx: Tx) -> Job | None:
             job = claim(tx)
@@ -171,7 +178,7 @@ class Engine:
             self._crash(job, step, "before")
             notes = step.rows(tx, job, self._args(kind, job))
             tx.add(self._row(job, step, 0, tx.now, notes))
-            return tx.change(job, step=1, progress=_percent(kind, 1))
+            return tx.change(job, reached=step.name, step=1, progress=_percent(kind, 1))
 
         store = self.services.store
         try:
@@ -265,7 +272,8 @@ class Engine:
         def body(tx: Tx) -> Job:
             for row in rows:
                 tx.add(row)
-            return tx.change(_owned(tx, job), step=done, progress=_percent(kind, done))
+            reached = kind.steps[done - 1].name
+            return tx.change(_owned(tx, job), reached=reached, step=done, progress=_percent(kind, done))
 
         recorded = await self.services.store.write(body)
         self._own_revision[job.id] = recorded.revision
@@ -281,7 +289,8 @@ class Engine:
                 tx.add(row)
             current = _owned(tx, job)
             kind.finish(tx, current, context.args)
-            return tx.change(current, **next_state(current, "finish"), step=done, progress=100, finished_at=tx.now)
+            ended = {"reached": kind.steps[-1].name, "step": done, "progress": 100, "finished_at": tx.now}
+            return tx.change(current, **next_state(current, "finish"), **ended)
 
         self._own_revision[job.id] = (await self.services.store.write(body)).revision
 
@@ -386,6 +395,13 @@ class Engine:
 
 def _percent(kind: Kind, done: int) -> int:
     return min(99, done * 100 // len(kind.steps))
+
+
+def _unknown(job: Job) -> JobError:
+    message = (
+        f"This version of Trilith does not know the step {job.reached!r} of {job.kind}, which the job had reached."
+    )
+    return JobError(code="conflict", message=message, step=job.reached, hint="It was undone. Ask for it again.")
 
 
 def _owned(tx: Tx, job: Job) -> Job:

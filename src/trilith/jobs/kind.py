@@ -84,3 +84,8 @@ class Kind:
     args_version: int = 1
     cancellable: bool = True
     summary: str = ""
+
+    def after(self, reached: str) -> int | None:
+        """Index of the step after the one of that name, 0 for "". None: these steps do not have it."""
+        names = ["", *(step.name for step in self.steps)]
+        return names.index(reached) if reached in names else None

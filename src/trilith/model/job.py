@@ -50,9 +50,9 @@ class JobError:
 class Job(Record):
     """kind names a row of the table of job kinds; args is that kind's own struct as JSON, with args_version.
 
-    epoch grows with each claim: a result that carries an older one is refused. step counts finished steps.
-    deadline is UTC; a job past it is undone. steps_total (0 before it began) and progress (0..100)
-    are for people.
+    epoch grows with each claim: a result that carries an older one is refused. reached names the last finished step,
+    "" before the first: a version with other steps goes on at the right one. step (how many are finished), steps_total
+    (0 before it began) and progress (0..100) are for people. deadline is UTC; a job past it is undone.
     """
 
     kind: str
@@ -64,6 +64,7 @@ class Job(Record):
     state: JobState = JobState.QUEUED
     args: str = "{}"
     args_version: int = 1
+    reached: str = ""
     step: int = 0
     steps_total: int = 0
     progress: int = 0

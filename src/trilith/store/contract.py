@@ -28,7 +28,8 @@ class Store(Protocol):
         ...
 
     async def write(self, fn: Callable[[Tx], T], *, actor: Actor = CLOUD, action: str = "") -> T:
-        """Run fn in one transaction and return when it is durable. fn may run again after a serialization failure."""
+        """Run fn in one transaction and return when it is durable. fn may run again: after a serialization
+        failure, and where another writer changed a row that it had read."""
         ...
 
     async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:

@@ -105,6 +105,10 @@ class PostgresStore:
                 except sa.exc.DBAPIError as err:
                     if getattr(err.orig, "sqlstate", "") not in _RETRY or attempt == attempts - 1:
                         raise
+                except errors.Outrun:
+                    # read again, what fn changes may be as good as before; a row that fn did not read itself is not
+                    if attempt == attempts - 1:
+                        raise
             raise AssertionError("unreachable")
 
     async def feed(self, cursor: str, *, limit: int = 500) -> list[FeedRow]:

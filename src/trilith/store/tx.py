@@ -150,7 +150,7 @@ class Tx(Reader):
         return replace(record, seq=int(key[0]) if key else 0)
 
     def change(self, record: R, **changes: Any) -> R:
-        """Update by compare-and-swap on the revision. Raises Conflict when another writer was first."""
+        """Update by compare-and-swap on the revision. Raises Outrun when another writer was first."""
         mapped = REGISTRY[type(record)]
         changes.setdefault("updated_at", self.now)
         changes["revision"] = record.revision + 1
@@ -158,7 +158,7 @@ class Tx(Reader):
         values = statements.update_values(record, names, changes)
         result = self._execute(statements.update(mapped.table, names), values, mapped)
         if result.rowcount != 1:
-            raise errors.Conflict(
+            raise errors.Outrun(
                 f"{mapped.noun or mapped.table.name} {record.id} was changed by someone else at the same time.",
                 hint="Read it again and repeat the request.",
             )

@@ -162,8 +162,8 @@ def upgrade() -> None:
         "jobs",
         RECORD,
         "kind:text resource:text resource_id:text project_id:text user_id:text request_id:text state:text args:text",
-        "args_version:big step:big steps_total:big progress:big epoch:big deadline:real cancel:bool after:text",
-        "batch:text error:text finished_at:real",
+        "args_version:big reached:text step:big steps_total:big progress:big epoch:big deadline:real cancel:bool",
+        "after:text batch:text error:text finished_at:real",
     )
     index("jobs_finished_at", "jobs", "finished_at")
     index("jobs_id", "jobs", "id", unique=True)
