@@ -66,6 +66,8 @@ class Conflict(TrilithError):
 class Outrun(Conflict):
     """Another writer changed the row between this one's reading and writing."""
 
+    code = "outrun"
+
 
 class Busy(Conflict):
     """A job owns the resource. `job` is its id."""

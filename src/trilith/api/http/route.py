@@ -104,6 +104,7 @@ STATUS: dict[str, int] = {
     "missing": 404,
     "conflict": 409,
     "busy": 409,
+    "outrun": 409,
     "unsupported": 400,
     "not_acceptable": 406,
     "method_not_allowed": 405,
