@@ -1,9 +1,11 @@
 # make setup    install what is missing            make demo    the whole cloud, shown on real guests
 # make check    lint, types, unit, architecture    make test    everything, with its budget a tier
 # make bench    the table of speed and size        make soak    long loops
+# make conformance [DRIVER=simulated]              OpenStack's own integration suite against a fresh cloud
 SHELL := /bin/bash
 PY := .venv/bin/python
-.PHONY: setup setup-test check test demo bench soak clean
+.PHONY: setup setup-test check test demo bench soak conformance clean
+DRIVER ?= simulated
 
 setup:
 	@scripts/setup.sh
@@ -25,6 +27,9 @@ demo: setup
 
 bench: setup-test
 	@$(PY) -m bench
+
+conformance: setup-test
+	@$(PY) -m conformance --driver $(DRIVER)
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache

@@ -36,7 +36,7 @@ TIERS: dict[str, Tier] = {
             "check",
             120,
             (
-                (str(BIN / "ruff"), "check", "src", "tests", "bench", "demo"),
+                (str(BIN / "ruff"), "check", "src", "tests", "bench", "demo", "conformance"),
                 (str(BIN / "mypy"),),
                 _pytest("tests/unit", "tests/golden", "tests/test_architecture.py", "-n", "2"),
             ),

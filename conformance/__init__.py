@@ -1,0 +1,1 @@
+"""`make conformance`: OpenStack's own integration suite, Tempest, against a fresh cloud."""

@@ -1,0 +1,52 @@
+"""Which part of the API a test belongs to, and which tests are left out, each by name and with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+#: area → prefixes of test ids, in the order of the table
+AREAS: dict[str, tuple[str, ...]] = {
+    "identity": ("tempest.api.identity.",),
+    "image": ("tempest.api.image.",),
+    "network": ("tempest.api.network.",),
+    "compute": ("tempest.api.compute.",),
+    "serial": ("tempest.serial_tests.",),
+    "scenario": ("tempest.scenario.",),
+}
+#: areas a driver runs: scenarios log in to guests, which simulated ones do not have
+OF_DRIVER: dict[str, tuple[str, ...]] = {
+    "simulated": ("identity", "image", "network", "compute", "serial"),
+    "lxc": ("network", "compute", "serial", "scenario"),
+    "libvirt": ("compute", "scenario"),
+}
+#: beginning of a test's id → why it is not run
+EXCLUDED: dict[str, str] = {}
+
+
+def area_of(test: str) -> str:
+    """Raises ValueError for a test of no area of ours."""
+    for area, prefixes in AREAS.items():
+        if test.startswith(prefixes):
+            return area
+    raise ValueError(test)
+
+
+def is_negative(test: str) -> bool:
+    return "negative" in test.lower()
+
+
+def excluded(test: str) -> str:
+    """The reason, "" for a test that is run."""
+    return next((why for start, why in EXCLUDED.items() if test.startswith(start)), "")
+
+
+def share(tests: Iterable[str], part: float) -> list[str]:
+    """About `part` of each area's tests, chosen by the hash of their ids: nobody picks. The order is kept."""
+    limit = int(part * 2**32)
+    return [t for t in tests if int.from_bytes(hashlib.sha256(name(t).encode()).digest()[:4]) < limit]
+
+
+def name(test: str) -> str:
+    """Its id without the attributes in brackets."""
+    return test.partition("[")[0]

@@ -1,0 +1,110 @@
+"""tempest.conf for a cloud of ours. Everything is on; what is off says why."""
+
+from __future__ import annotations
+
+import configparser
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: settings of the cloud that tests of log-in rules count on, seconds and numbers
+LOCKOUT_ATTEMPTS, LOCKOUT_SECONDS, PASSWORD_HISTORY = 2, 5, 2
+
+#: aliases of Neutron extensions that Tempest asks for
+EXTENSIONS = (
+    "agent", "allowed-address-pairs", "address-scope", "auto-allocated-topology", "availability_zone", "binding",
+    "default-subnetpools", "dhcp_agent_scheduler", "dvr", "ext-gw-mode", "external-net", "extra_dhcp_opt",
+    "extraroute", "filter-validation", "flavors", "ip-substring-filtering", "l3-ha", "l3_agent_scheduler", "metering",
+    "net-mtu", "net-mtu-writable", "network-ip-availability", "network_availability_zone", "pagination",
+    "port-security", "project-id", "provider", "qos", "quota_details", "quotas", "rbac-policies", "router",
+    "security-group", "service-type", "sorting", "standard-attr-description", "standard-attr-revisions",
+    "standard-attr-tag", "standard-attr-timestamp", "subnet_allocation", "tag", "trunk", "trunk-details",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A cloud that is up, and what the tests need of it, by id."""
+
+    url: str
+    password: str
+    image: str
+    image_alt: str
+    flavor: str
+    flavor_alt: str
+    public_network: str
+    files: str  # URL of the small files for web-download
+    guests: bool  # they can be reached by ssh
+    nodes: int
+    enforce_format: bool = True
+    hypervisor: str = "QEMU"
+
+
+def render(target: Target, folder: Path) -> str:
+    sections: dict[str, Mapping[str, Any]] = {
+        "DEFAULT": {"log_dir": folder / "logs", "log_file": "tempest.log", "use_stderr": False,
+                    "resource_name_prefix": "tempest"},
+        "oslo_concurrency": {"lock_path": folder / "lock"},
+        "auth": {"use_dynamic_credentials": True, "create_isolated_networks": True, "admin_username": "admin",
+                 "admin_password": target.password, "admin_project_name": "admin", "admin_domain_name": "Default",
+                 "tempest_roles": "", "default_credentials_domain_name": "Default"},
+        "identity": {"uri_v3": f"{target.url}/identity/v3", "region": "RegionOne", "v3_endpoint_type": "public",
+                     "default_domain_id": "default", "user_lockout_failure_attempts": LOCKOUT_ATTEMPTS,
+                     "user_lockout_duration": LOCKOUT_SECONDS, "user_unique_last_password_count": PASSWORD_HISTORY,
+                     "user_minimum_password_age": 0},
+        "identity-feature-enabled": {"trust": True, "api_extensions": "all", "security_compliance": True,
+                                     "access_rules": True, "domain_specific_drivers": False,
+                                     "immutable_user_source": False},
+        "service_available": {"nova": True, "neutron": True, "glance": True,
+                              "cinder": False},  # there is no block storage yet
+        "service-clients": {"http_timeout": 60},
+        "compute": {"image_ref": target.image, "image_ref_alt": target.image_alt, "flavor_ref": target.flavor,
+                    "flavor_ref_alt": target.flavor_alt, "build_timeout": 120, "build_interval": 1,
+                    "max_microversion": "latest", "min_compute_nodes": target.nodes, "shelved_offload_time": 0,
+                    "hypervisor_type": target.hypervisor},
+        "compute-feature-enabled": {
+            **dict.fromkeys(
+                ("disk_config", "change_password", "console_output", "resize", "pause", "suspend", "shelve",
+                 "shelve_migrate", "cold_migration", "live_migration", "live_migrate_back_and_forth",
+                 "block_migration_for_live_migration", "can_migrate_between_any_hosts", "metadata_service",
+                 "config_drive", "vnc_console", "rescue", "stable_rescue", "ide_bus", "enable_instance_password",
+                 "interface_attach", "snapshot", "personality", "hostname_fqdn_sanitization"), True),
+            # of volumes, which are not there yet
+            **dict.fromkeys(("volume_backed_live_migration", "attach_encrypted_volume", "swap_volume",
+                             "volume_multiattach"), False),
+            "spice_console": False, "serial_console": False, "unified_limits": False,
+            "dhcp_domain": "", "scheduler_enabled_filters": "all", "nova_policy_roles": "admin,member,reader,manager"},
+        "placement": {"max_microversion": "latest"},
+        "image": {"build_timeout": 60, "container_formats": "bare,ami,ari,aki,ovf,ova",
+                  "disk_formats": "qcow2,raw,ami,ari,aki,vhd,vmdk,vdi,iso,vhdx", "hashing_algorithm": "sha512",
+                  "http_image": f"{target.files}/small.img", "http_qcow2_image": f"{target.files}/small.qcow2",
+                  "image_caching_enabled": True},
+        "image-feature-enabled": {"import_image": True, "os_glance_reserved": True, "do_secure_hash": True,
+                                  "manage_locations": False, "http_store_enabled": False, "image_conversion": False,
+                                  "image_format_enforcement": target.enforce_format},
+        "network": {"public_network_id": target.public_network, "floating_network_name": "public",
+                    "project_network_cidr": "10.100.0.0/16", "project_network_mask_bits": 28,
+                    "project_network_v6_cidr": "2001:db8::/48", "project_network_v6_mask_bits": 64,
+                    "project_networks_reachable": False, "build_timeout": 60},
+        "network-feature-enabled": {"api_extensions": ",".join(EXTENSIONS), "ipv6": True,
+                                    "ipv6_subnet_attributes": True, "port_admin_state_change": True,
+                                    "port_security": True, "floating_ips": True, "available_features": "all"},
+        "validation": {"run_validation": target.guests, "connect_method": "floating", "auth_method": "keypair",
+                       "ip_version_for_ssh": 4, "image_ssh_user": "trilith", "image_alt_ssh_user": "trilith",
+                       "ssh_key_type": "ecdsa", "ping_timeout": 60, "connect_timeout": 30, "ssh_timeout": 120,
+                       "ssh_shell_prologue": "set -eu -o pipefail; PATH=$$PATH:/sbin:/usr/sbin;",
+                       "security_group": True, "security_group_rules": True},
+        "scenario": {"img_file": folder / "files" / "small.qcow2", "img_disk_format": "qcow2",
+                     "img_container_format": "bare", "dhcp_client": "udhcpc", "protocol": "icmp"},
+    }  # fmt: skip
+    parser = configparser.RawConfigParser()
+    for section, values in sections.items():
+        if section != "DEFAULT":
+            parser.add_section(section)
+        for key, value in values.items():
+            parser.set(section, key, str(value))
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()

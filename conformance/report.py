@@ -1,0 +1,53 @@
+"""What came of a run: a table for people, a list of each outcome in files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance import areas
+from conformance.tempest import Result
+
+
+def table(results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> str:
+    """Area by area, passes of positive and negative tests apart; then why tests were skipped or left out."""
+    rows = [("area", "tests", "passed", "positive", "negative", "failed", "skipped", "left out")]
+    for area in areas.AREAS:
+        of = [r for r in results if areas.area_of(r.test) == area]
+        out = [t for t, _ in left_out if areas.area_of(t) == area]
+        if of or out:
+            rows.append((area, *_row(of, len(out))))
+    rows.append(("all", *_row(results, len(left_out))))
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+             for r in rows]  # fmt: skip
+    why = Counter(r.why for r in results if r.outcome == "skipped")
+    lines += ["", *(f"skipped {n:4}  {reason or 'no reason given'}" for reason, n in why.most_common())]
+    reasons = Counter(reason for _, reason in left_out)
+    lines += [f"left out {n:3}  {reason}" for reason, n in reasons.most_common()]
+    return "\n".join(lines)
+
+
+def _row(of: Sequence[Result], left_out: int) -> tuple[str, ...]:
+    passed = [r for r in of if r.outcome == "passed"]
+    negative = sum(areas.is_negative(r.test) for r in passed)
+    failed, skipped = (sum(r.outcome == o for r in of) for o in ("failed", "skipped"))
+    found = (len(of) + left_out, len(passed), len(passed) - negative, negative, failed, skipped, left_out)
+    return tuple(str(n) for n in found)
+
+
+def write(folder: Path, results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> None:
+    """passed, failed, skipped and left-out, a test a line, and failures.txt with the words of each failure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for outcome in ("passed", "failed", "skipped"):
+        lines = [f"{areas.name(r.test)}" + (f"\t{r.why}" if outcome == "skipped" else "")
+                 for r in sorted(results, key=lambda r: r.test) if r.outcome == outcome]  # fmt: skip
+        (folder / outcome).write_text("".join(f"{line}\n" for line in lines))
+    (folder / "left-out").write_text("".join(f"{areas.name(t)}\t{why}\n" for t, why in sorted(left_out)))
+    words = [
+        f"{'=' * 100}\n{r.test}\n{r.why}\n" for r in sorted(results, key=lambda r: r.test) if r.outcome == "failed"
+    ]
+    (folder / "failures.txt").write_text("\n".join(words))
+    slow = sorted(results, key=lambda r: -r.seconds)[:50]
+    (folder / "slowest").write_text("".join(f"{r.seconds:7.1f}  {areas.name(r.test)}\n" for r in slow))

@@ -1,0 +1,122 @@
+"""Tempest itself: its list of tests, and a run of some of them in several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import stestr.repository.file as repository_file
+import subunit
+import testtools
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """outcome: passed, failed, skipped. why: the reason of a skip, the end of a failure's words."""
+
+    test: str
+    outcome: str
+    why: str
+    seconds: float
+
+
+def workspace(folder: Path, configuration: str) -> None:
+    """A directory that Tempest runs in."""
+    for name in ("etc", "logs", "lock"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "etc" / "tempest.conf").write_text(configuration)
+    discovery = Path(_module("tempest")) / "test_discover"
+    top = Path(_module("tempest")).parent
+    (folder / ".stestr.conf").write_text(
+        f"[DEFAULT]\ntest_path={discovery}\ntop_dir={top}\ngroup_regex=([^\\.]*\\.)*\n"
+    )
+    repository_file.RepositoryFactory().initialise(str(folder))
+
+
+def tests(folder: Path, prefixes: Sequence[str]) -> list[str]:
+    """The ids of all tests of these areas, with their attributes in brackets."""
+    regex = "^(" + "|".join(p.replace(".", "\\.") for p in prefixes) + ")"
+    done = subprocess.run(_argv(folder, "--list-tests", "--regex", regex), cwd=folder, env=_env(folder),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"tempest lists no tests: {done.stdout[-1500:]} {done.stderr[-1500:]}")
+    return sorted(line for line in done.stdout.splitlines() if line.startswith("tempest."))
+
+
+def run(folder: Path, chosen: Sequence[str], *, workers: int, on_result: Callable[[Result], None]) -> list[Result]:
+    """Run exactly these. Raises RuntimeError when Tempest itself fails."""
+    listed = folder / "chosen"
+    listed.write_text("\n".join(chosen) + "\n")
+    argv = _argv(folder, "--load-list", str(listed), "--concurrency", str(workers), "--subunit")
+    found: list[Result] = []
+
+    def heard(test: dict[str, Any]) -> None:
+        result = _result(test)
+        if result is not None:
+            found.append(result)
+            on_result(result)
+
+    with (folder / "tempest.err").open("wb") as errors:
+        child = subprocess.Popen(argv, cwd=folder, env=_env(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=errors, start_new_session=True)  # fmt: skip
+        try:
+            stream = testtools.StreamToDict(heard)
+            stream.startTestRun()
+            subunit.ByteStreamToStreamResult(child.stdout, non_subunit_name="stdout").run(stream)
+            stream.stopTestRun()
+            code = child.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, 9)
+            child.wait()
+    if not found:
+        raise RuntimeError(f"tempest ran nothing ({code}): {(folder / 'tempest.err').read_text()[-3000:]}")
+    return found
+
+
+def _result(test: dict[str, Any]) -> Result | None:
+    status = test["status"]
+    if status not in ("success", "fail", "skip", "xfail", "uxsuccess") or test["id"] == "stdout":
+        return None
+    begun, ended = test["timestamps"]
+    seconds = (ended - begun).total_seconds() if begun and ended else 0.0
+    details = {name: content.as_text() for name, content in test["details"].items()}
+    if status == "success":
+        return Result(test["id"], "passed", "", seconds)
+    if status == "skip":
+        return Result(test["id"], "skipped", details.get("reason", "").strip(), seconds)
+    words = next((text for name, text in details.items() if name.startswith("traceback")), "")
+    return Result(test["id"], "failed", words.strip(), seconds)
+
+
+def _argv(folder: Path, *words: str) -> list[str]:
+    conf = str(folder / "etc" / "tempest.conf")
+    return [str(BIN / "tempest"), "run", "--config-file", conf, *words]
+
+
+def _env(folder: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(folder), "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONWARNINGS": "ignore",
+            "TEMPEST_CONFIG_DIR": str(folder / "etc"), "TEMPEST_CONFIG": "tempest.conf"}  # fmt: skip
+
+
+def _module(name: str) -> str:
+    import importlib.util
+
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"{name} is not installed; run `make setup-test`.")
+    return spec.submodule_search_locations[0]
+
+
+def elapsed(began: float) -> str:
+    seconds = int(time.monotonic() - began)
+    return f"{seconds // 60}:{seconds % 60:02d}"
