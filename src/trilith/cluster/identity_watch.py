@@ -30,6 +30,10 @@ NOUNS = frozenset(
         "application_credential",
         "trust",
         "revocation",
+        "endpoint_group",
+        "access_token",
+        "identity_provider",
+        "token_key",
     }
 )
 #: seconds between looks at a database that does not answer: it announces nothing

@@ -39,7 +39,10 @@ class Project(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(Record):
-    """password is an argon2id hash, "" for none. failed_* count log-in attempts for the lock-out."""
+    """password is an argon2id hash, "" for none. failed_* count log-in attempts for the lock-out.
+
+    last_active_at: of the last log-in, kept to the day; 0 for none yet.
+    """
 
     name: str
     domain_id: str = DEFAULT_DOMAIN
@@ -56,6 +59,7 @@ class User(Record):
     options: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     tokens_valid_from: float = 0.0  # tokens issued before are revoked
+    last_active_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +158,17 @@ class AccessRule(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential(Record):
-    """blob is sealed. id of an EC2 credential: SHA-256 of its access key, as in Keystone."""
+    """blob is sealed. id of an EC2 credential: SHA-256 of its access key, as in Keystone.
+
+    used_step: of a totp one, the last time step whose passcode was taken (RFC 6238, 5.2: each counts once).
+    """
 
     user_id: str
     type: str
     blob: str
     project_id: str = ""
     app_credential_id: str = ""
+    used_step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from trilith.model import identity as i
+from trilith.model import identity_extensions as ie
 from trilith.model import image as im
 from trilith.model import job as j
 from trilith.model import network as n
+from trilith.model import network_access as na
+from trilith.model import network_forwarding as nf
+from trilith.model import network_qos as nq
+from trilith.model import network_trunks as nt
 from trilith.model import node as nd
 from trilith.model import server as s
 from trilith.store.mapping import pending, table_of
@@ -49,6 +54,42 @@ table_of(
     index=(("project_id",), ("domain_id",)),
 )
 table_of(i.Revocation, "revocations", noun="revocation", index=(("audit_id",), ("expires_at",)))
+table_of(ie.EndpointGroup, "endpoint_groups", noun="endpoint_group")
+table_of(
+    ie.ProjectEndpoint,
+    "project_endpoints",
+    noun="endpoint_group",
+    unique=(("project_id", "endpoint_id"),),
+    index=(("endpoint_id",),),
+)
+table_of(
+    ie.ProjectEndpointGroup,
+    "project_endpoint_groups",
+    noun="endpoint_group",
+    unique=(("project_id", "endpoint_group_id"),),
+    index=(("endpoint_group_id",),),
+)
+table_of(ie.Consumer, "consumers_oauth1", noun="consumer")
+table_of(ie.RequestToken, "request_tokens", noun="request_token", index=(("consumer_id",), ("expires_at",)))
+table_of(ie.AccessToken, "access_tokens", noun="access_token", index=(("consumer_id",), ("user_id",), ("project_id",)))
+table_of(ie.UsedNonce, "used_nonces", index=(("expires_at",),))
+table_of(ie.IdentityProvider, "identity_providers", noun="identity_provider", index=(("domain_id",),))
+table_of(ie.FederationMapping, "federation_mappings", noun="mapping")
+table_of(
+    ie.FederationProtocol,
+    "federation_protocols",
+    noun="protocol",
+    unique=(("idp_id", "name"),),
+    index=(("mapping_id",),),
+)
+table_of(
+    ie.FederatedUser,
+    "federated_users",
+    noun="user",
+    unique=(("idp_id", "protocol_id", "unique_id"),),
+    index=(("user_id",),),
+)
+table_of(ie.DomainConfig, "domain_configs", noun="domain")
 
 # nodes and placement
 table_of(nd.Node, "nodes", noun="node", unique=(("name",),))
@@ -116,7 +157,22 @@ table_of(
 table_of(n.AddressScope, "address_scopes", noun="address_scope", index=(("project_id",),))
 table_of(n.SubnetPool, "subnet_pools", noun="subnetpool", index=(("project_id",),))
 table_of(n.Rbac, "rbac_policies", noun="rbac_policy", index=(("object_id",), ("target",)))
-for _noun in (n.Network, n.Port, n.Router, n.SecurityGroup):
+table_of(n.DhcpExclusion, "dhcp_exclusions", unique=(("network_id", "node"),))
+table_of(na.AddressGroup, "address_groups", noun="address_group", index=(("project_id",),))
+table_of(na.DefaultRule, "default_group_rules", noun="default_security_group_rule")
+table_of(na.SecurityLog, "security_logs", noun="log", index=(("project_id",), ("resource_id",)))
+table_of(nq.QosPolicy, "qos_policies", noun="qos_policy", index=(("project_id",),))
+table_of(nq.QosRule, "qos_rules", noun="qos_rule", index=(("policy_id",),))
+table_of(
+    nf.PortForwarding,
+    "port_forwardings",
+    noun="port_forwarding",
+    unique=(("floating_ip_id", "protocol", "external_port"),),
+    index=(("internal_port_id",), ("router_id",)),
+)
+table_of(nt.Trunk, "trunks", noun="trunk", unique=(("port_id",),), index=(("project_id",),))
+table_of(nt.SubPort, "sub_ports", unique=(("port_id",), ("trunk_id", "segmentation_id")))
+for _noun in (n.Network, n.Port, n.Router, n.SecurityGroup, na.AddressGroup):
     pending(_noun)
 
 # jobs

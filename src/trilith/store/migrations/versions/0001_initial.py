@@ -17,6 +17,21 @@ def upgrade() -> None:
     table("access_rules", RECORD, "user_id:text service:text method:text path:text")
     index("access_rules_id", "access_rules", "id", unique=True)
     index("access_rules_user_id_service_method_path", "access_rules", "user_id service method path", unique=True)
+    table(
+        "access_tokens", RECORD, "consumer_id:text project_id:text user_id:text secret:text roles:text expires_at:real"
+    )
+    index("access_tokens_consumer_id", "access_tokens", "consumer_id")
+    index("access_tokens_id", "access_tokens", "id", unique=True)
+    index("access_tokens_project_id", "access_tokens", "project_id")
+    index("access_tokens_user_id", "access_tokens", "user_id")
+    table(
+        "address_groups",
+        RECORD,
+        "name:text project_id:text description:text addresses:text generation:big applied_revision:big error:text",
+    )
+    index("address_groups_id", "address_groups", "id", unique=True)
+    index("address_groups_pending", "address_groups", "seq", where="generation != applied_revision")
+    index("address_groups_project_id", "address_groups", "project_id")
     table("address_scopes", RECORD, "name:text project_id:text ip_version:big shared:bool")
     index("address_scopes_id", "address_scopes", "id", unique=True)
     index("address_scopes_project_id", "address_scopes", "project_id")
@@ -56,16 +71,47 @@ def upgrade() -> None:
     table("consumers", RECORD, "project_id:text user_id:text generation:big type:text")
     index("consumers_id", "consumers", "id", unique=True)
     index("consumers_project_id", "consumers", "project_id")
-    table("credentials", RECORD, "user_id:text type:text blob:text project_id:text app_credential_id:text")
+    table("consumers_oauth1", RECORD, "secret:text description:text extra:text")
+    index("consumers_oauth1_id", "consumers_oauth1", "id", unique=True)
+    table(
+        "credentials", RECORD, "user_id:text type:text blob:text project_id:text app_credential_id:text used_step:big"
+    )
     index("credentials_id", "credentials", "id", unique=True)
     index("credentials_project_id", "credentials", "project_id")
     index("credentials_user_id", "credentials", "user_id")
+    table(
+        "default_group_rules",
+        RECORD,
+        "direction:text ethertype:text protocol:text port_range_min:big port_range_max:big remote_ip_prefix:text",
+        "remote_group_id:text remote_address_group_id:text description:text used_in_default:bool",
+        "used_in_others:bool",
+    )
+    index("default_group_rules_id", "default_group_rules", "id", unique=True)
+    table("dhcp_exclusions", RECORD, "network_id:text node:text")
+    index("dhcp_exclusions_id", "dhcp_exclusions", "id", unique=True)
+    index("dhcp_exclusions_network_id_node", "dhcp_exclusions", "network_id node", unique=True)
+    table("domain_configs", RECORD, "options:text")
+    index("domain_configs_id", "domain_configs", "id", unique=True)
     table("domains", RECORD, "name:text description:text enabled:bool tags:text options:text extra:text")
     index("domains_id", "domains", "id", unique=True)
     index("domains_name", "domains", "name", unique=True)
+    table("endpoint_groups", RECORD, "name:text description:text filters:text")
+    index("endpoint_groups_id", "endpoint_groups", "id", unique=True)
     table("endpoints", RECORD, "service_id:text interface:text region_id:text url:text enabled:bool extra:text")
     index("endpoints_id", "endpoints", "id", unique=True)
     index("endpoints_service_id", "endpoints", "service_id")
+    table("federated_users", RECORD, "user_id:text idp_id:text protocol_id:text unique_id:text display_name:text")
+    index("federated_users_id", "federated_users", "id", unique=True)
+    index(
+        "federated_users_idp_id_protocol_id_unique_id", "federated_users", "idp_id protocol_id unique_id", unique=True
+    )
+    index("federated_users_user_id", "federated_users", "user_id")
+    table("federation_mappings", RECORD, "rules:text schema_version:text")
+    index("federation_mappings_id", "federation_mappings", "id", unique=True)
+    table("federation_protocols", RECORD, "idp_id:text name:text mapping_id:text remote_id_attribute:text")
+    index("federation_protocols_id", "federation_protocols", "id", unique=True)
+    index("federation_protocols_idp_id_name", "federation_protocols", "idp_id name", unique=True)
+    index("federation_protocols_mapping_id", "federation_protocols", "mapping_id")
     table(
         "feed", "id:key txid:bigint at:real noun:text change:text uuid:text project_id:text revision:bigint version:int"
     )
@@ -83,7 +129,7 @@ def upgrade() -> None:
         RECORD,
         "project_id:text floating_network_id:text floating_ip_address:text floating_port_id:text",
         "floating_subnet_id:text description:text router_id:text port_id:text fixed_ip_address:text status:text",
-        "dns_name:text dns_domain:text tags:text",
+        "dns_name:text dns_domain:text qos_policy_id:text tags:text",
     )
     index(
         "floating_ips_floating_network_id_floating_ip_address",
@@ -109,6 +155,9 @@ def upgrade() -> None:
     index("idempotency_keys_created_at", "idempotency_keys", "created_at")
     index("idempotency_keys_id", "idempotency_keys", "id", unique=True)
     index("idempotency_keys_user_id_key", "idempotency_keys", "user_id key", unique=True)
+    table("identity_providers", RECORD, "domain_id:text description:text enabled:bool remote_ids:text")
+    index("identity_providers_domain_id", "identity_providers", "domain_id")
+    index("identity_providers_id", "identity_providers", "id", unique=True)
     table("image_members", RECORD, "image_id:text member_id:text status:text")
     index("image_members_id", "image_members", "id", unique=True)
     index("image_members_image_id_member_id", "image_members", "image_id member_id", unique=True)
@@ -195,8 +244,8 @@ def upgrade() -> None:
         RECORD,
         "name:text project_id:text description:text admin_up:bool shared:bool external:bool default:bool mtu:big",
         "network_type:text physical_network:text segmentation_id:big port_security:bool dns_domain:text",
-        "zone_hints:text tags:text metadata_port_id:text metadata_mac:text generation:big applied_revision:big",
-        "error:text",
+        "zone_hints:text tags:text metadata_port_id:text metadata_mac:text qos_policy_id:text generation:big",
+        "applied_revision:big error:text",
     )
     index("networks_id", "networks", "id", unique=True)
     index("networks_pending", "networks", "seq", where="generation != applied_revision")
@@ -212,19 +261,47 @@ def upgrade() -> None:
     table("policy_blobs", RECORD, "blob:text type:text extra:text")
     index("policy_blobs_id", "policy_blobs", "id", unique=True)
     table(
+        "port_forwardings",
+        RECORD,
+        "project_id:text floating_ip_id:text router_id:text protocol:text external_port:big internal_port:big",
+        "internal_port_id:text internal_ip_address:text description:text",
+    )
+    index(
+        "port_forwardings_floating_ip_id_protocol_external_port",
+        "port_forwardings",
+        "floating_ip_id protocol external_port",
+        unique=True,
+    )
+    index("port_forwardings_id", "port_forwardings", "id", unique=True)
+    index("port_forwardings_internal_port_id", "port_forwardings", "internal_port_id")
+    index("port_forwardings_router_id", "port_forwardings", "router_id")
+    table(
         "ports",
         RECORD,
         "name:text project_id:text network_id:text mac_address:text description:text admin_up:bool status:text",
         "fixed_ips:text device_id:text device_owner:text security_groups:text port_security:bool",
         "allowed_address_pairs:text dhcp_options:text dns_name:text dns_domain:text host:text vnic_type:text",
-        "binding_profile:text tags:text created_by_server:bool propagate_uplink_status:bool generation:big",
-        "applied_revision:big error:text",
+        "binding_profile:text tags:text created_by_server:bool propagate_uplink_status:bool qos_policy_id:text",
+        "generation:big applied_revision:big error:text",
     )
     index("ports_device_id", "ports", "device_id")
     index("ports_id", "ports", "id", unique=True)
     index("ports_network_id", "ports", "network_id")
     index("ports_pending", "ports", "seq", where="generation != applied_revision")
     index("ports_project_id", "ports", "project_id")
+    table("project_endpoint_groups", RECORD, "project_id:text endpoint_group_id:text")
+    index("project_endpoint_groups_endpoint_group_id", "project_endpoint_groups", "endpoint_group_id")
+    index("project_endpoint_groups_id", "project_endpoint_groups", "id", unique=True)
+    index(
+        "project_endpoint_groups_project_id_endpoint_group_id",
+        "project_endpoint_groups",
+        "project_id endpoint_group_id",
+        unique=True,
+    )
+    table("project_endpoints", RECORD, "project_id:text endpoint_id:text")
+    index("project_endpoints_endpoint_id", "project_endpoints", "endpoint_id")
+    index("project_endpoints_id", "project_endpoints", "id", unique=True)
+    index("project_endpoints_project_id_endpoint_id", "project_endpoints", "project_id endpoint_id", unique=True)
     table(
         "projects",
         RECORD,
@@ -237,6 +314,12 @@ def upgrade() -> None:
     index("provider_aggregates_id", "provider_aggregates", "id", unique=True)
     table("provider_traits", RECORD, "traits:text")
     index("provider_traits_id", "provider_traits", "id", unique=True)
+    table("qos_policies", RECORD, "name:text project_id:text description:text shared:bool default:bool tags:text")
+    index("qos_policies_id", "qos_policies", "id", unique=True)
+    index("qos_policies_project_id", "qos_policies", "project_id")
+    table("qos_rules", RECORD, "policy_id:text kind:text direction:text max_kbps:big max_burst_kbps:big dscp_mark:big")
+    index("qos_rules_id", "qos_rules", "id", unique=True)
+    index("qos_rules_policy_id", "qos_rules", "policy_id")
     table("quota_uses", RECORD, "project_id:text resource:text used:big parent_id:text")
     index("quota_uses_id", "quota_uses", "id", unique=True)
     index("quota_uses_project_id_resource", "quota_uses", "project_id resource", unique=True)
@@ -261,6 +344,14 @@ def upgrade() -> None:
         "service_id region_id resource_name",
         unique=True,
     )
+    table(
+        "request_tokens",
+        RECORD,
+        "consumer_id:text project_id:text secret:text expires_at:real user_id:text roles:text verifier:text",
+    )
+    index("request_tokens_consumer_id", "request_tokens", "consumer_id")
+    index("request_tokens_expires_at", "request_tokens", "expires_at")
+    index("request_tokens_id", "request_tokens", "id", unique=True)
     table("resource_classes", RECORD)
     index("resource_classes_id", "resource_classes", "id", unique=True)
     table("resource_providers", RECORD, "name:text generation:big parent_id:text root_id:text node_id:text")
@@ -292,7 +383,8 @@ def upgrade() -> None:
         "routers",
         RECORD,
         "name:text project_id:text description:text admin_up:bool external_network_id:text gateway_port_id:text",
-        "enable_snat:bool routes:text zone_hints:text tags:text generation:big applied_revision:big error:text",
+        "enable_snat:bool routes:text zone_hints:text distributed:bool ha:bool tags:text generation:big",
+        "applied_revision:big error:text",
     )
     index("routers_external_network_id", "routers", "external_network_id")
     index("routers_id", "routers", "id", unique=True)
@@ -302,7 +394,8 @@ def upgrade() -> None:
         "security_group_rules",
         RECORD,
         "project_id:text security_group_id:text direction:text ethertype:text protocol:text port_range_min:big",
-        "port_range_max:big remote_ip_prefix:text remote_group_id:text description:text",
+        "port_range_max:big remote_ip_prefix:text remote_group_id:text remote_address_group_id:text",
+        "description:text",
     )
     index("security_group_rules_id", "security_group_rules", "id", unique=True)
     index("security_group_rules_remote_group_id", "security_group_rules", "remote_group_id")
@@ -316,6 +409,15 @@ def upgrade() -> None:
     index("security_groups_id", "security_groups", "id", unique=True)
     index("security_groups_pending", "security_groups", "seq", where="generation != applied_revision")
     index("security_groups_project_id", "security_groups", "project_id")
+    table(
+        "security_logs",
+        RECORD,
+        "name:text project_id:text description:text resource_type:text resource_id:text target_id:text event:text",
+        "enabled:bool",
+    )
+    index("security_logs_id", "security_logs", "id", unique=True)
+    index("security_logs_project_id", "security_logs", "project_id")
+    index("security_logs_resource_id", "security_logs", "resource_id")
     table("server_groups", RECORD, "name:text project_id:text user_id:text policy:text rules:text")
     index("server_groups_id", "server_groups", "id", unique=True)
     index("server_groups_project_id", "server_groups", "project_id")
@@ -339,6 +441,10 @@ def upgrade() -> None:
     table("services", RECORD, "name:text type:text description:text enabled:bool extra:text")
     index("services_id", "services", "id", unique=True)
     table("settings", "name:name value:text")
+    table("sub_ports", RECORD, "trunk_id:text port_id:text segmentation_id:big segmentation_type:text")
+    index("sub_ports_id", "sub_ports", "id", unique=True)
+    index("sub_ports_port_id", "sub_ports", "port_id", unique=True)
+    index("sub_ports_trunk_id_segmentation_id", "sub_ports", "trunk_id segmentation_id", unique=True)
     table(
         "subnet_pools",
         RECORD,
@@ -360,6 +466,10 @@ def upgrade() -> None:
     index("subnets_project_id", "subnets", "project_id")
     table("traits", RECORD)
     index("traits_id", "traits", "id", unique=True)
+    table("trunks", RECORD, "name:text project_id:text port_id:text description:text admin_up:bool tags:text")
+    index("trunks_id", "trunks", "id", unique=True)
+    index("trunks_port_id", "trunks", "port_id", unique=True)
+    index("trunks_project_id", "trunks", "project_id")
     table(
         "trusts",
         RECORD,
@@ -370,12 +480,15 @@ def upgrade() -> None:
     index("trusts_project_id", "trusts", "project_id")
     index("trusts_trustee_user_id", "trusts", "trustee_user_id")
     index("trusts_trustor_user_id", "trusts", "trustor_user_id")
+    table("used_nonces", RECORD, "expires_at:real")
+    index("used_nonces_expires_at", "used_nonces", "expires_at")
+    index("used_nonces_id", "used_nonces", "id", unique=True)
     table(
         "users",
         RECORD,
         "name:text domain_id:text enabled:bool email:text description:text default_project_id:text password:text",
         "password_at:real password_expires_at:real password_history:text failed_count:big failed_at:real",
-        "options:text extra:text tokens_valid_from:real",
+        "options:text extra:text tokens_valid_from:real last_active_at:real",
     )
     index("users_domain_id_name", "users", "domain_id name", unique=True)
     index("users_id", "users", "id", unique=True)
