@@ -3,13 +3,18 @@
 # .venv. Idempotent; says what it does; starts no service and leaves those of the host alone.
 #   scripts/setup.sh            what `trilith up` needs
 #   scripts/setup.sh --test     and what the tests need
+#   scripts/setup.sh --list     names of the packages, and of the services of theirs that are not wanted; does nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 test_too=no
-[ "${1:-}" = "--test" ] && test_too=yes
+case "${1:-}" in
+  "" | --list) ;;
+  --test) test_too=yes ;;
+  *) die "there is no option $1; --test and --list there are" ;;
+esac
 
 . /etc/os-release 2>/dev/null || die "this is no Linux with /etc/os-release; Debian 12 or Ubuntu 24.04 is needed"
 case "${ID:-}:${VERSION_ID:-}" in
@@ -27,6 +32,14 @@ runtime=(
 )
 for_tests=(postgresql libxml2-utils)
 [ "$test_too" = yes ] && runtime+=("${for_tests[@]}")
+# of these packages' services; Trilith runs daemons of its own in their place. lxc starts lxc-net, enabled or not
+unwanted=(openvswitch-switch ovn-central ovn-host ovn-controller lxc lxc-net lxc-monitord postgresql)
+
+if [ "${1:-}" = "--list" ]; then
+  printf 'package %s\n' "${runtime[@]}"
+  printf 'unwanted %s\n' "${unwanted[@]}"
+  exit 0
+fi
 
 missing=()
 for package in "${runtime[@]}"; do
@@ -50,8 +63,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
     { tail -n 20 /tmp/trilith-setup.$$.log >&2; die "apt-get could not install them (log: /tmp/trilith-setup.$$.log)"; }
   rm -f /tmp/trilith-setup.$$.log
   if [ -d /run/systemd/system ]; then
-    for unit in openvswitch-switch ovn-central ovn-host ovn-controller lxc-net postgresql; do
-      package=${unit/ovn-controller/ovn-host}; package=${package/lxc-net/lxc}
+    for unit in "${unwanted[@]}"; do
+      package=${unit/ovn-controller/ovn-host}; package=${package/lxc-*/lxc}
       case " ${missing[*]} " in *" $package "*) systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
     done
   fi

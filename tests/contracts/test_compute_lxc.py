@@ -52,6 +52,14 @@ async def run(bench: LxcBench, spec: GuestSpec, script: str) -> str:
     return done.stdout.decode().strip()
 
 
+async def test_layers_are_cached_once(bench: LxcBench) -> None:
+    """Without direct I/O, cgroup v2 counts the pool file's pages as the writing container's memory."""
+    pool = str(bench.state / "pool.img")
+    found = subprocess.run(["losetup", "-nO", "DIO", "-j", pool], check=True, capture_output=True, text=True).stdout
+    kind = subprocess.run(["stat", "-fc", "%T", pool], check=True, capture_output=True, text=True).stdout.strip()
+    assert found.split() == (["0"] if kind == "tmpfs" else ["1"])
+
+
 async def test_ids_are_the_guests_own_and_unshifted_on_disk(bench: LxcBench, image: Path) -> None:
     spec = bench.spec()
     await bench.driver.start(spec)

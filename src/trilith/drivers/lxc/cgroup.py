@@ -6,6 +6,7 @@ in its own tree, an empty v2 tree beside) counts as v1.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -69,7 +70,10 @@ class Layout:
         return "lxc.cgroup2" if self.version == 2 else "lxc.cgroup"
 
     def apply(self, group: str, limits: Limits) -> None:
-        """Change a live container's limits. Raises Conflict when the container uses more memory than it may keep."""
+        """Change a live container's limits. Raises Conflict when the container uses more memory than it may keep.
+        Blocks: for a thread."""
+        if self.version == 2 and "memory" in self.trees:
+            self._make_room(group, limits.memory_mib * _MIB)
         wanted = self.settings(limits)
         # memory and memory+swap bound each other on v1: which order works depends on the direction of the change
         for attempt in (wanted, list(reversed(wanted))):
@@ -82,6 +86,26 @@ class Layout:
             if not refused:
                 return
         raise Conflict(f"The new limits were refused, {refused}.", hint="Free memory in the server, or stop it first.")
+
+    def _make_room(self, group: str, limit: int) -> None:
+        """v2 never refuses a memory.max: it kills until the limit holds. A memory.high reclaims, too, and kills
+        nobody (cgroup-v2.rst), so it tells beforehand."""
+        current, high = self._file(group, "memory.current"), self._file(group, "memory.high")
+        if _number(current) <= limit:
+            return
+        try:
+            high.write_text(str(limit), encoding="ascii")  # returns when what could be reclaimed was
+            used = _number(current)
+        except OSError as exc:
+            raise Backend(f"memory.high: {exc.strerror}.") from exc
+        finally:
+            with contextlib.suppress(OSError):  # the container ended meanwhile
+                high.write_text("max", encoding="ascii")
+        if used > limit:
+            raise Conflict(
+                f"The server uses {-(-used // _MIB)} MiB of memory and would get {limit // _MIB} MiB.",
+                hint="Free memory in the server, or stop it first.",
+            )
 
     def _file(self, group: str, name: str) -> Path:
         tree = self.trees.get(name.split(".", 1)[0])

@@ -53,6 +53,7 @@ class Pool:
         await asyncio.to_thread(self.path.mkdir, mode=0o700, parents=True, exist_ok=True)
         if await asyncio.to_thread(_mount_point, self.path):
             self._looped = await asyncio.to_thread(self._image.exists)
+            await self._cache_once()
             await self._grow()
         elif not await asyncio.to_thread(_is_btrfs, self.path):
             try:
@@ -79,14 +80,25 @@ class Pool:
         await tool.call([mount, "-t", "btrfs", "-o", f"loop,{_MOUNTED}", str(self._image), str(self.path)])
         self._looped = True
         await asyncio.to_thread(os.chmod, self.path, 0o700)  # layers hold set-user-id files of guests, ids from 0
+        await self._cache_once()
         await self._grow()
+
+    async def _cache_once(self) -> None:
+        """Direct I/O below the loop device. Else the file's pages are kept beside those of what lies in it, and
+        cgroup v2 counts them as the writing container's: one of 64 MiB wrote 4 MB/s in place of 33. A file system
+        that has no direct I/O (tmpfs) goes without."""
+        for device in await self._devices() if self._looped else []:
+            await tool.capture([tool.find("losetup", "mount"), "--direct-io=on", device], timeout=20)
+
+    async def _devices(self) -> list[str]:
+        found = await tool.call([tool.find("losetup", "mount"), "--noheadings", "-O", "NAME", "-j", str(self._image)])
+        return found.decode().split()
 
     async def _grow(self) -> None:
         if not self._looped or (await asyncio.to_thread(self._image.stat)).st_size >= self._gib * _GIB:
             return
         await asyncio.to_thread(os.truncate, self._image, self._gib * _GIB)
-        found = await tool.call([tool.find("losetup", "mount"), "--noheadings", "-O", "NAME", "-j", str(self._image)])
-        for device in found.decode().split():
+        for device in await self._devices():
             await tool.call([tool.find("losetup", "mount"), "-c", device])
         await tool.call([tool.find("btrfs", "btrfs-progs"), "filesystem", "resize", "max", str(self.path)])
 
