@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from trilith import errors
+from trilith.drivers.contract import ComputeDriver, GraphicalConsole
 from trilith.model.guest import Artefact, BlobSource, ConsoleEndpoint, ExecResult, GuestFacts, ImageForm
 from trilith.model.plan import GuestPlan
 
@@ -272,6 +273,21 @@ async def _console(agent: Agent, args: ServerArgs, progress: Callable[[int, str]
     return await agent.guests.driver(args.server_id).console(args.server_id)
 
 
+async def _screen(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> ConsoleEndpoint:
+    return await screen_of(agent.guests.driver(args.server_id), args.server_id)
+
+
+async def screen_of(driver: ComputeDriver, server_id: str) -> ConsoleEndpoint:
+    """Raises Unsupported where there is no screen, and what the driver raises."""
+    if not driver.capabilities.vnc_console or not isinstance(driver, GraphicalConsole):
+        raise errors.Unsupported(
+            f"{driver.capabilities.pillar} guests here have no screen.",
+            capability="vnc_console",
+            hint="Use the serial console.",
+        )
+    return await driver.screen(server_id)
+
+
 async def _exec(agent: Agent, args: ExecArgs, progress: Callable[[int, str], None]) -> ExecResult:
     driver = agent.guests.driver(args.server_id)
     if not driver.capabilities.execute:
@@ -321,6 +337,7 @@ CALLS: dict[str, Call] = {
     "guest.unplug": Call(PortArgs, _unplug, "remove an interface"),
     "guest.console_log": Call(LogArgs, _console_log, "tail of the console"),
     "guest.console": Call(ServerArgs, _console, "where the console is"),
+    "guest.screen": Call(ServerArgs, _screen, "where the screen (VNC) is"),
     "guest.exec": Call(ExecArgs, _exec, "run a command inside"),
     "guest.state": Call(ServerArgs, _state, "one server's facts"),
     "guest.facts": Call(Nothing, _facts, "all servers' facts"),

@@ -21,7 +21,7 @@ import structlog
 
 from trilith import errors
 from trilith.agent import wire
-from trilith.agent.calls import TerminalArgs
+from trilith.agent.calls import TerminalArgs, screen_of
 from trilith.agent.guests import Guests
 from trilith.drivers.contract import InteractiveShell
 from trilith.model.guest import ConsoleEndpoint
@@ -134,13 +134,26 @@ async def _console(guests: Guests, args: TerminalArgs) -> AsyncIterator[Line]:
         finally:
             os.close(fd)
     else:
-        reader, writer = await _reached(_connect(found))
-        try:
-            yield Socket(reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+        async with _socket(found) as line:
+            yield line
+
+
+@asynccontextmanager
+async def _screen(guests: Guests, args: TerminalArgs) -> AsyncIterator[Line]:
+    """The screen, as RFB speaks. Raises Unsupported where there is none, and what the driver raises."""
+    async with _socket(await screen_of(guests.driver(args.server_id), args.server_id)) as line:
+        yield line
+
+
+@asynccontextmanager
+async def _socket(found: ConsoleEndpoint) -> AsyncIterator[Line]:
+    reader, writer = await _reached(_connect(found))
+    try:
+        yield Socket(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def _reached(opening: Awaitable[T]) -> T:
@@ -193,6 +206,7 @@ class Kind:
 
 CHANNELS: dict[str, Kind] = {
     "guest.console": Kind(TerminalArgs, _console, "the serial console", alone=True),
+    "guest.screen": Kind(TerminalArgs, _screen, "the screen (VNC) of a machine"),
     "guest.shell": Kind(TerminalArgs, _shell, "a login shell inside a container"),
 }
 

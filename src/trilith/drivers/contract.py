@@ -33,6 +33,7 @@ __all__ = [
     "BlobSource",
     "ComputeCapabilities",
     "ComputeDriver",
+    "GraphicalConsole",
     "InteractiveShell",
     "LocalSwitch",
     "NetworkDriver",
@@ -55,7 +56,7 @@ class ComputeCapabilities:
     snapshot: bool = True  # an image of the root disk
     snapshot_form: str = "qcow2"  # disk_format of what `snapshot` writes: qcow2 | root-tar
     serial_console: bool = False
-    vnc_console: bool = False
+    vnc_console: bool = False  # guests have a screen: the driver is a GraphicalConsole, too
     execute: bool = False  # run a command inside
     shell: bool = False  # an interactive login shell inside: the driver is an InteractiveShell, too
     disk_limit: bool = True  # flavor's disk is enforced; false makes placement refuse disk > 0
@@ -163,6 +164,16 @@ class InteractiveShell(Protocol):
 
     async def shell(self, server_id: str, *, rows: int, cols: int) -> Terminal:
         """A login shell of root. Raises Conflict when the guest does not run or is paused."""
+        ...
+
+
+@runtime_checkable
+class GraphicalConsole(Protocol):
+    """What a ComputeDriver with the capability `vnc_console` is besides."""
+
+    async def screen(self, server_id: str) -> ConsoleEndpoint:
+        """Where the guest's screen is: RFB (RFC 6143) on a unix socket, without a password, as nobody but the agent
+        reaches it. Raises Conflict when the guest does not run, Unsupported for one without a screen."""
         ...
 
 

@@ -145,6 +145,16 @@ def serial_pty(xml: str) -> ConsoleEndpoint | None:
     return None
 
 
+def vnc_socket(xml: str) -> ConsoleEndpoint | None:
+    """The unix socket of a running domain's screen."""
+    for graphics in fromstring(xml).findall("./devices/graphics[@type='vnc']"):
+        listen = graphics.find("listen[@type='socket']")
+        path = graphics.get("socket") or (listen.get("socket", "") if listen is not None else "")
+        if path:
+            return ConsoleEndpoint(kind="unix", address=path, protocol="vnc")
+    return None
+
+
 def list_facts(
     connection: Any,
     cloud_id: str,

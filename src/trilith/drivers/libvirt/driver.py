@@ -402,6 +402,19 @@ class LibvirtDriver:
 
         return await self._call(f"find the console of server {server_id}", self._with(server_id, work))
 
+    async def screen(self, server_id: str) -> ConsoleEndpoint:
+        def work(domain: Any) -> ConsoleEndpoint:
+            if not domain.isActive():
+                raise Conflict(f"server {server_id} does not run", hint="Start it first.")
+            found = domains.vnc_socket(domain.XMLDesc(0))
+            if found is None:
+                raise Unsupported(
+                    f"server {server_id} has no screen", capability="vnc_console", hint="Use its serial console."
+                )
+            return found
+
+        return await self._call(f"find the screen of server {server_id}", self._with(server_id, work))
+
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         raise Unsupported(
             "commands are not run inside virtual machines", capability="execute", hint="Use ssh or the console."

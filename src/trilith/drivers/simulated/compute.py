@@ -19,6 +19,7 @@ import msgspec
 from trilith import errors
 from trilith.drivers.contract import ComputeCapabilities, Terminal
 from trilith.drivers.simulated.fabric import Fault, no_fault
+from trilith.drivers.simulated.screen import SimulatedScreen
 from trilith.drivers.simulated.shell import SimulatedConsole, SimulatedShell
 from trilith.model.guest import (
     ConsoleEndpoint,
@@ -55,6 +56,7 @@ class SimulatedCompute:
         self._events: asyncio.Queue[GuestEvent] = asyncio.Queue()
         self._terminals: defaultdict[str, set[SimulatedShell]] = defaultdict(set)
         self._consoles: dict[str, SimulatedConsole] = {}
+        self._screens: dict[str, SimulatedScreen] = {}
         self.fault: Fault = no_fault
 
     @property
@@ -67,6 +69,7 @@ class SimulatedCompute:
             hotplug_nic=True,
             snapshot_form="root-tar",
             serial_console=True,
+            vnc_console=self._pillar is not Pillar.LXC,  # as the real ones: a container has no screen
             execute=True,
             shell=self._pillar is Pillar.LXC,
             simulated=True,
@@ -176,6 +179,18 @@ class SimulatedCompute:
             self._consoles[server_id] = SimulatedConsole(guest.spec.hostname)
         return ConsoleEndpoint(kind="pty", address=self._consoles[server_id].path)
 
+    async def screen(self, server_id: str) -> ConsoleEndpoint:
+        self.fault("screen")
+        guest = self._running(server_id)
+        if not self.capabilities.vnc_console:
+            raise errors.Unsupported(f"The server {server_id} has no screen.", capability="vnc_console")
+        if server_id not in self._screens:
+            screen = SimulatedScreen(guest.spec.hostname)
+            await screen.open()
+            if self._screens.setdefault(server_id, screen) is not screen:  # another call was faster
+                screen.end()
+        return ConsoleEndpoint(kind="unix", address=self._screens[server_id].address, protocol="vnc")
+
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         self._get(server_id)
         return ExecResult(exit_code=0, stdout=b"", stderr=b"[simulated]\n")
@@ -195,7 +210,7 @@ class SimulatedCompute:
         return guest
 
     async def close(self) -> None:
-        for server_id in [*self._terminals, *self._consoles]:
+        for server_id in [*self._terminals, *self._consoles, *self._screens]:
             self._hang_up(server_id)
 
     async def crash(self, server_id: str) -> None:
@@ -212,6 +227,9 @@ class SimulatedCompute:
         console = self._consoles.pop(server_id, None)
         if console is not None:
             console.end()
+        screen = self._screens.pop(server_id, None)
+        if screen is not None:
+            screen.end()
 
     def _path(self, server_id: str) -> Path:
         return self._dir / f"{server_id}.json"
