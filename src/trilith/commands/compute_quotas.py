@@ -20,8 +20,10 @@ RESOURCES = (
     "server_groups",
     "server_group_members",
 )
-#: Nova's name of a network resource → the quota that counts it; shown until 2.35
+#: Nova's name of a network resource → the quota that counts it; shown until 2.35. Each port has its fixed addresses,
+#: and Neutron limits ports
 NETWORK = {
+    "fixed_ips": "port",
     "floating_ips": "floatingip",
     "security_groups": "security_group",
     "security_group_rules": "security_group_rule",
@@ -29,10 +31,10 @@ NETWORK = {
 
 
 def limits(reader: Reader, project_id: str) -> dict[str, int]:
-    """By Nova's names; fixed_ips are not limited."""
+    """By Nova's names."""
     found = quota.limits(reader, project_id, (*RESOURCES, *NETWORK.values()))
     shown = {name: found[name] for name in RESOURCES}
-    return shown | {name: found[other] for name, other in NETWORK.items()} | {"fixed_ips": -1}
+    return shown | {name: found[other] for name, other in NETWORK.items()}
 
 
 def defaults(reader: Reader) -> dict[str, int]:
@@ -42,7 +44,7 @@ def defaults(reader: Reader) -> dict[str, int]:
 def usage(reader: Reader, project_id: str, user_id: str = "") -> dict[str, int]:
     """key_pairs are counted a user, as Nova does; what is limited but never counted is 0."""
     counted = quota.usage(reader, project_id, ("instances", "cores", "ram", *NETWORK.values()))
-    found = dict.fromkeys((*RESOURCES, *NETWORK, "fixed_ips"), 0)
+    found = dict.fromkeys((*RESOURCES, *NETWORK), 0)
     for name in ("instances", "cores", "ram"):
         found[name] = counted[name]
     for name, other in NETWORK.items():
@@ -54,7 +56,7 @@ def usage(reader: Reader, project_id: str, user_id: str = "") -> dict[str, int]:
 
 
 def set_limits(tx: Tx, project_id: str, wanted: dict[str, int], *, force: bool = False) -> dict[str, int]:
-    """Raises Invalid for a limit below what is in use, unless forced. fixed_ips is taken and not kept."""
+    """Raises Invalid for a limit below what is in use, unless forced."""
     if not force and project_id != quota.CLASS:
         used = usage(tx, project_id)
         for name, limit in wanted.items():
@@ -66,8 +68,6 @@ def set_limits(tx: Tx, project_id: str, wanted: dict[str, int], *, force: bool =
                 )
     for name, limit in wanted.items():
         resource = NETWORK.get(name, name)
-        if resource == "fixed_ips":
-            continue
         known = tx.first(Quota, project_id=project_id, resource=resource)
         if known is None:
             tx.add(Quota(id=new_id(), project_id=project_id, resource=resource, limit=limit))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trilith import errors
 from trilith.commands import quota
@@ -46,6 +48,33 @@ def generate(algorithm: str = "ed25519", comment: str = "Generated-by-Trilith") 
     )
     public = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return Generated(secret.decode(), f"{public.decode()} {comment}")
+
+
+def generate_certificate(user_id: str, project_id: str) -> Generated:
+    """A self-signed client certificate of ten years as Nova makes it for Windows guests (WinRM maps it to its user by
+    the subject's alternative name), and its RSA key of 2048 bits, both PEM."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:64])])
+    principal = f"{user_id}@{project_id}".encode()
+    # an otherName of the type UPN (1.3.6.1.4.1.311.20.2.3) holds a DER UTF8String
+    upn = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c" + bytes([len(principal)]) + principal)
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=3650))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([upn]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    secret = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Generated(secret.decode(), certificate.public_bytes(serialization.Encoding.PEM).decode())
 
 
 def fingerprint(public_key: str, type: str) -> str:

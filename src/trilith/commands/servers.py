@@ -62,9 +62,7 @@ def host_name(name: str, server_id: str) -> str:
 
 def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
     """One server, or max_count of them. Raises Missing, Invalid, QuotaExceeded, Conflict; then nothing is made."""
-    flavor = tx.find(Flavor, request.flavor_id)
-    if flavor is None or flavor.disabled:
-        raise errors.Invalid(f"Flavor {request.flavor_id} could not be found.", field="flavorRef")
+    flavor = usable_flavor(tx, actor, request.flavor_id)
     image = usable_image(tx, actor, request.image_id)
     check_sizes(flavor, image)
     wanted_pillar(image.properties, flavor.extra_specs)
@@ -139,6 +137,15 @@ def _create_one(
         blobs.hold(tx, kernel, "server", server.id)
     server_networks.attach(tx, actor, server, request.networks)
     return server
+
+
+def usable_flavor(tx: Tx, actor: Actor, flavor_id: str) -> Flavor:
+    """Raises Invalid for a flavor that is not there for the actor's project, or disabled."""
+    flavor = tx.find(Flavor, flavor_id)
+    given = flavor is not None and (flavor.public or actor.project_id in flavor.projects or actor.is_admin)
+    if flavor is None or not given or flavor.disabled:
+        raise errors.Invalid(f"Flavor {flavor_id} could not be found.", field="flavorRef")
+    return flavor
 
 
 def usable_image(tx: Tx, actor: Actor, image_id: str) -> Image:

@@ -12,6 +12,7 @@ from trilith.api.compute.server_load import change
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.commands import floating_ips, ports
+from trilith.commands.network_faults import ExternalGatewayForFloatingIPNotFound, FloatingIPPortAlreadyAssociated
 from trilith.model.network import FixedIp, FloatingIp, Port
 from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
@@ -35,7 +36,7 @@ def _find(reader: Reader, call: Call, address: str) -> FloatingIp:
 
 
 async def add_floating_ip(call: Call, value: AddFloatingIp) -> Answer:
-    """202; 400 for a server without a fitting port; 404."""
+    """202; 400 for a server without a fitting port, and where the network cannot; 404."""
 
     def body(tx: Tx, server: Server) -> None:
         wanted = value.fixed_address if value.fixed_address is not UNSET else ""
@@ -53,7 +54,11 @@ async def add_floating_ip(call: Call, value: AddFloatingIp) -> Answer:
         floating = _find(tx, call, value.address)
         floating_ips.associate(tx, floating, port, fixed)
 
-    await change(call, "os-floating-ips:add", "server.add_floating_ip", body, locks=False)
+    try:
+        await change(call, "os-floating-ips:add", "server.add_floating_ip", body, locks=False)
+    except (FloatingIPPortAlreadyAssociated, ExternalGatewayForFloatingIPNotFound) as err:
+        # Nova's own answer to whatever the network service refused
+        raise errors.Invalid(f"Unable to associate floating IP {value.address}: {err.message}", hint=err.hint) from err
     return Answer(status=202)
 
 

@@ -88,9 +88,13 @@ def _view(call: Call, found: Aggregate, *, new: bool = False) -> AggregateView:
 
 
 def _number(call: Call) -> int:
+    """Raises Invalid for what is no integer, Missing for one that no row can have."""
     text = call.params["id"]
-    if not text.isdecimal() or len(text) > 10:
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdecimal():
         raise errors.Invalid(f"id must be an integer: {text}", field="id")
+    if text != digits or len(digits) > 10:
+        raise errors.Missing(f"Aggregate {text} could not be found.")
     return int(text)
 
 

@@ -148,9 +148,8 @@ async def create(call: Call) -> Answer:
             hint="Make the pair where you are and send its public half.",
         )
     elif kind == "x509":
-        raise errors.Invalid(
-            "A certificate is not made here; send one as public_key.", hint="openssl req -x509 makes one.", field="type"
-        )
+        made = await asyncio.to_thread(commands.generate_certificate, user, call.actor.project_id)
+        public, private = made.public_key, made.private_key
     else:
         # ed25519 is what every guest image of today takes, and is made at once
         made = await asyncio.to_thread(commands.generate, "ed25519")

@@ -1,17 +1,15 @@
-"""What Nova passed on to the network and image services until 2.35 (image metadata until 2.38)."""
+"""What Nova passed on to the network service until 2.35. Security groups and images have modules of their own."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from trilith import errors
-from trilith.api.compute.wire import Link, iso, links
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.commands import floating_ips, network_search
-from trilith.model.image import Image, ImageState
 from trilith.model.network import FloatingIp, Network, Port, Subnet
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -167,84 +165,6 @@ async def show_network(call: Call) -> dict[str, Any]:
     return {"network": dict.fromkeys(_EMPTY) | {"id": network.id, "label": network.name, "cidr": None}}
 
 
-# images
-
-_STATUS = {
-    ImageState.ACTIVE: ("ACTIVE", 100),
-    ImageState.QUEUED: ("SAVING", 25),
-    ImageState.SAVING: ("SAVING", 50),
-    ImageState.UPLOADING: ("SAVING", 50),
-    ImageState.IMPORTING: ("SAVING", 50),
-    ImageState.DEACTIVATED: ("UNKNOWN", 0),
-    ImageState.KILLED: ("ERROR", 0),
-    ImageState.DELETED: ("DELETED", 0),
-}
-MetaText = Annotated[str, msgspec.Meta(max_length=255)]
-
-
-def _image_brief(call: Call, image: Image) -> dict[str, Any]:
-    shown = links(call, "images", image.id)
-    direct = f"{call.host.settings.url}/image/v2/images/{image.id}"
-    return {
-        "id": image.id,
-        "name": image.name,
-        "links": [*shown, Link("alternate", direct, "application/vnd.openstack.image")],
-    }
-
-
-def _image(call: Call, image: Image) -> dict[str, Any]:
-    status, progress = _STATUS[image.state]
-    made = _image_brief(call, image)
-    made |= {
-        "created": iso(image.created_at),
-        "updated": iso(image.updated_at),
-        "status": status,
-        "progress": progress,
-        "minDisk": image.min_disk,
-        "minRam": image.min_ram,
-        "metadata": image.properties,
-        "OS-EXT-IMG-SIZE:size": max(image.size, 0),
-    }
-    if source := image.properties.get("instance_uuid"):
-        made["server"] = {"id": source, "links": links(call, "servers", source)}
-    return made
-
-
-def _visible_images(reader: Reader, call: Call, id: str = "") -> list[Image]:
-    t = REGISTRY[Image].table.c
-    mine = (t.owner == call.actor.project_id) | t.visibility.in_(["public", "community"] if id else ["public"])
-    clauses: list[Any] = [] if call.actor.is_admin else [mine]
-    if id:
-        return reader.select(Image, *clauses, t.id == id)
-    if name := call.one("name"):
-        clauses.append(t.name == name)
-    if wanted := call.one("status").upper():
-        clauses.append(t.state.in_([s for s, (shown, _) in _STATUS.items() if shown == wanted]))
-    return reader.select(Image, *clauses, t.hidden.is_(False), order=[t.created_at.desc()], limit=1000)
-
-
-def _one_image(reader: Reader, call: Call) -> Image:
-    found = _visible_images(reader, call, call.params["id"])
-    if not found:
-        raise errors.Missing("Image not found.")
-    return found[0]
-
-
-async def list_images(call: Call) -> dict[str, Any]:
-    """200."""
-    return {"images": [_image_brief(call, i) for i in await call.read(lambda r: _visible_images(r, call))]}
-
-
-async def detail_images(call: Call) -> dict[str, Any]:
-    """200."""
-    return {"images": [_image(call, i) for i in await call.read(lambda r: _visible_images(r, call))]}
-
-
-async def show_image(call: Call) -> dict[str, Any]:
-    """200; 404."""
-    return {"image": _image(call, await call.read(lambda r: _one_image(r, call)))}
-
-
 _OLD = "no_proxies"
 #: method, path, handler, rule, body, status, flag of the microversion that ended it
 TABLE: tuple[tuple[str, str, Any, str, Any, int, str], ...] = (
@@ -257,7 +177,4 @@ TABLE: tuple[tuple[str, str, Any, str, Any, int, str], ...] = (
     ("GET", "/os-tenant-networks/{id}", show_tenant_network, "os-tenant-networks:show", None, 200, _OLD),
     ("GET", "/os-networks", list_networks, "os-networks:list", None, 200, _OLD),
     ("GET", "/os-networks/{id}", show_network, "os-networks:show", None, 200, _OLD),
-    ("GET", "/images", list_images, "", None, 200, _OLD),
-    ("GET", "/images/detail", detail_images, "", None, 200, _OLD),
-    ("GET", "/images/{id}", show_image, "", None, 200, _OLD),
 )

@@ -21,7 +21,7 @@ from trilith.store.tx import Reader
 LIST_QUERY = ("user_id",)
 LIMITS_QUERY = ("reserved", "tenant_id")
 _INJECTED = frozenset({"injected_files", "injected_file_content_bytes", "injected_file_path_bytes"})
-_NETWORK = frozenset({*commands.NETWORK, "fixed_ips"})
+_NETWORK = frozenset(commands.NETWORK)
 _GROUPS = frozenset({"server_groups", "server_group_members"})
 
 

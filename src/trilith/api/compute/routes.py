@@ -13,6 +13,7 @@ from trilith.api.compute import (
     external_events,
     flavors,
     hypervisors,
+    image_proxies,
     instance_actions,
     keypairs,
     proxies,
@@ -86,6 +87,7 @@ def _route(
 _VERSIONS = (
     Route("GET", "", versions.index, policy=PUBLIC),
     Route("GET", VERSION, versions.show, policy=PUBLIC),
+    Route("GET", versions.LEGACY, versions.show_legacy, policy=PUBLIC),
 )
 
 _FLAVORS = (
@@ -225,9 +227,13 @@ _OPERATOR = (
     _route("DELETE", f"/{_SV}/{{id}}", compute_services.delete, f"{_SV}:delete", ok=204),
     _route("GET", "/os-availability-zone", zones.index, "os-availability-zone:list"),
     _route("GET", "/os-availability-zone/detail", zones.detail, "os-availability-zone:detail"),
-    _route("GET", "/os-hosts", zones.list_hosts, "os-hosts:list", old="no_hosts"),
+    _route("GET", "/os-hosts", zones.list_hosts, "os-hosts:list", query=zones.HOSTS_QUERY, old="no_hosts"),
     _route("GET", "/os-hosts/{host}", zones.show_host, "os-hosts:show", old="no_hosts"),
-    _route("PUT", "/os-hosts/{host}", zones.change_host, "os-hosts:show", old="no_hosts"),
+    _route("PUT", "/os-hosts/{host}", zones.change_host, "os-hosts:update", body=zones.ChangeHost, old="no_hosts"),
+    *(
+        _route("GET", f"/os-hosts/{{host}}/{verb}", zones.host_power, f"os-hosts:{rule}", old="no_hosts")
+        for verb, rule in (("startup", "start"), ("shutdown", "shutdown"), ("reboot", "reboot"))
+    ),
     _route(
         "GET", "/os-migrations", server_misc.list_migrations, "os-migrations:index",
         query=server_misc.MIGRATIONS_QUERY, strict="migration_paging",
@@ -284,7 +290,7 @@ _PROXIES = (
     ),
     *(
         _route(method, path, handler, rule, body=body, ok=ok, old=old)
-        for method, path, handler, rule, body, ok, old in proxies.TABLE
+        for method, path, handler, rule, body, ok, old in (*proxies.TABLE, *image_proxies.TABLE)
     ),
 )  # fmt: skip
 
@@ -301,4 +307,5 @@ SERVICE = Service(
     statuses=STATUSES,
     error_media_type="application/json; charset=UTF-8",
     request_id_headers=("x-openstack-request-id", "x-compute-request-id"),
+    blank_ids=True,
 )

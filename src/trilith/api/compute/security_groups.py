@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+import uuid
+from collections.abc import Awaitable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,9 +14,17 @@ from trilith.api.compute.wire import Number, Text255
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.commands import security_groups as commands
+from trilith.commands.network_faults import (
+    SecurityGroupCannotRemoveDefault,
+    SecurityGroupCannotUpdateDefault,
+    SecurityGroupDefaultAlreadyExists,
+    SecurityGroupInUse,
+    SecurityGroupRuleExists,
+)
 from trilith.model.network import SecurityGroup, SecurityGroupRule
 from trilith.store.tx import Reader, Tx
 
+T = TypeVar("T")
 _NAME = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
@@ -94,6 +103,31 @@ def _anywhere(rule: SecurityGroupRule) -> str:
     return "::/0" if rule.ethertype == "IPv6" else "0.0.0.0/0"
 
 
+#: Neutron's conflicts that Nova answered with 400
+_REFUSALS = (
+    SecurityGroupCannotRemoveDefault,
+    SecurityGroupCannotUpdateDefault,
+    SecurityGroupDefaultAlreadyExists,
+    SecurityGroupInUse,
+    SecurityGroupRuleExists,
+)
+
+
+async def _as_nova(change: Awaitable[T]) -> T:
+    try:
+        return await change
+    except _REFUSALS as err:
+        raise errors.Invalid(err.message, hint=err.hint, field=err.field) from err
+
+
+def _check_uuid(value: str, field: str) -> None:
+    """Raises Invalid."""
+    try:
+        uuid.UUID(value)
+    except ValueError as err:
+        raise errors.Invalid(f"Security group id should be uuid, not {value!r}.", field=field) from err
+
+
 def _find(reader: Reader, call: Call, group_id: str) -> SecurityGroup:
     group = reader.find(SecurityGroup, group_id)
     if group is None or (group.project_id != call.actor.project_id and not call.actor.is_admin):
@@ -125,10 +159,10 @@ async def create(call: Call) -> dict[str, Any]:
     text = (asked.description or "") if asked.description is not UNSET else ""
 
     def body(tx: Tx) -> list[GroupView]:
-        group = commands.create_group(tx, project_id=call.actor.project_id, name=asked.name.strip(), description=text)
+        group = commands.create_group(tx, project_id=call.actor.project_id, name=asked.name, description=text)
         return group_views(tx, [group])
 
-    return {"security_group": (await call.write(body, "security_group.create"))[0]}
+    return {"security_group": (await _as_nova(call.write(body, "security_group.create")))[0]}
 
 
 async def update(call: Call) -> dict[str, Any]:
@@ -138,21 +172,26 @@ async def update(call: Call) -> dict[str, Any]:
 
     def body(tx: Tx) -> list[GroupView]:
         group = _find(tx, call, call.params["id"])
-        return group_views(tx, [commands.update_group(tx, group, name=asked.name.strip(), description=text)])
+        return group_views(tx, [commands.update_group(tx, group, name=asked.name, description=text)])
 
-    return {"security_group": (await call.write(body, "security_group.update"))[0]}
+    return {"security_group": (await _as_nova(call.write(body, "security_group.update")))[0]}
 
 
 async def delete(call: Call) -> Answer:
-    """202; 400 for one in use; 404."""
-    await call.write(lambda tx: commands.delete_group(tx, _find(tx, call, call.params["id"])), "security_group.delete")
+    """202; 400 for one in use and for the default one; 404."""
+    await _as_nova(
+        call.write(lambda tx: commands.delete_group(tx, _find(tx, call, call.params["id"])), "security_group.delete")
+    )
     return Answer(status=202)
 
 
 async def create_rule(call: Call) -> dict[str, Any]:
-    """200; 400; 404; 409 for one that is there."""
+    """200; 400, also for one that is there; 403 at the quota; 404."""
     asked: NewRule = call.body.security_group_rule
     remote = asked.group_id or ""
+    _check_uuid(asked.parent_group_id, "parent_group_id")
+    if remote:
+        _check_uuid(remote, "group_id")
     cidr = "" if remote else (asked.cidr or "0.0.0.0/0")
     low = None if asked.from_port is None or int(asked.from_port) < 0 else int(asked.from_port)
     high = None if asked.to_port is None or int(asked.to_port) < 0 else int(asked.to_port)
@@ -174,7 +213,7 @@ async def create_rule(call: Call) -> dict[str, Any]:
         other = tx.find(SecurityGroup, remote) if remote else None
         return _rule(rule, {other.id: other} if other else {})
 
-    return {"security_group_rule": await call.write(body, "security_group_rule.create")}
+    return {"security_group_rule": await _as_nova(call.write(body, "security_group_rule.create"))}
 
 
 async def delete_rule(call: Call) -> Answer:

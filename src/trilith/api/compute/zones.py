@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from trilith import errors
+from trilith.api.compute.faults import not_implemented
 from trilith.api.compute.wire import micro
 from trilith.api.http.call import Call
+from trilith.commands import compute_services
 from trilith.model.node import Inventory, Node, ResourceProvider
 from trilith.model.server import Server
 
@@ -91,8 +96,32 @@ async def show_host(call: Call) -> dict[str, Any]:
     return {"host": [*rows, *(row(project, *amount) for project, amount in sums.items())]}
 
 
-async def change_host(call: Call) -> Any:
-    """400: the power of hosts is the operator's own."""
-    raise errors.Invalid(
-        "Changing a host through this API is not supported.", hint="Use os-services to enable or disable it."
+_Switch = Annotated[str, msgspec.Meta(pattern=r"(?i)^(enable|disable)$")]
+
+
+class ChangeHost(msgspec.Struct, forbid_unknown_fields=True):
+    status: _Switch | UnsetType = UNSET
+    maintenance_mode: _Switch | UnsetType = UNSET
+
+
+async def change_host(call: Call) -> dict[str, Any]:
+    """200: status enables or disables the node's nova-compute. 400; 404; 501 for a maintenance mode. Until 2.42."""
+    asked: ChangeHost = call.body
+    name = call.params["host"]
+    if asked.status is UNSET and asked.maintenance_mode is UNSET:
+        raise errors.Invalid("Invalid input received: 'status' or 'maintenance_mode' is needed.")
+    await call.read(lambda r: compute_services.by_host(r, name))
+    if asked.maintenance_mode is not UNSET:
+        not_implemented("A maintenance mode of hosts", hint="Disable the host's nova-compute in place of it.")
+    enabled = asked.status is not UNSET and asked.status.lower() == "enable"
+    await call.write(
+        lambda tx: compute_services.set_enabled(tx, compute_services.by_host(tx, name), enabled, ""), "service.update"
     )
+    return {"host": name, "status": "enabled" if enabled else "disabled"}
+
+
+async def host_power(call: Call) -> Any:
+    """404; 501: the power of hosts is the operator's own, as with every driver of Nova today. Until 2.42."""
+    name = call.params["host"]
+    await call.read(lambda r: compute_services.by_host(r, name))
+    not_implemented("The power of a host through this API")
