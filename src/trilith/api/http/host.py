@@ -128,6 +128,8 @@ async def _serve(
             version = service.microversions.minimum
             version = service.microversions.negotiate(headers)
             out |= service.microversions.answer_headers(version)
+        if service.blank_ids and _blank(service, request):
+            raise errors.Missing("The resource could not be found.", hint="The path ends with an empty id.")
         route = _pick(methods.get(request.method), version, request)
         actor = await _authenticate(host, route, headers, request, request_id)
         permit(actor, service.name, request.method, request.url.path)
@@ -176,6 +178,12 @@ def query_of(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=200, errors="strict")
     except (UnicodeDecodeError, ValueError) as err:
         raise errors.Invalid(f"The query string cannot be read: {err}.") from err
+
+
+def _blank(service: Service, request: Request[Any, Any, Any]) -> bool:
+    """Whether the path, as it came, ends in a slash after more than the service's root and version."""
+    raw = request.scope.get("raw_path", b"").partition(b"?")[0]
+    return raw.endswith(b"/") and raw.rstrip(b"/").count(b"/") > service.prefix.count("/") + 1
 
 
 def _pick(routes: list[Route] | None, version: Version, request: Request[Any, Any, Any]) -> Route:

@@ -152,7 +152,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Service:
-    """prefix is where it is mounted; error_body makes the service's own error form."""
+    """prefix is where it is mounted; error_body makes the service's own error form.
+
+    blank_ids: a path that ends in a slash names a resource with an empty id, which is not there (404), as Nova reads
+    it; the other services take no notice of the slash.
+    """
 
     name: str
     prefix: str
@@ -164,6 +168,7 @@ class Service:
     error_media_type: str = "application/json"
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     sockets: tuple[SocketRoute, ...] = ()
+    blank_ids: bool = False
 
     def status(self, err: errors.TrilithError) -> int:
         return self.statuses.get(err.code) or STATUS.get(err.code, 500)
