@@ -130,9 +130,11 @@ async def _serve(
             out |= service.microversions.answer_headers(version)
         if service.blank_ids and _blank(service, request):
             raise errors.Missing("The resource could not be found.", hint="The path ends with an empty id.")
-        route = _pick(methods.get(request.method), version, request)
+        route = _pick(methods, version, request)
         actor = await _authenticate(host, route, headers, request, request_id)
         permit(actor, service.name, request.method, request.url.path)
+        if service.precheck is not None:
+            service.precheck(route, headers)
         if route.policy not in (PUBLIC, ANY):
             host.policies.enforce(service.name, route.policy, actor, {})
         call = Call(
@@ -186,9 +188,11 @@ def _blank(service: Service, request: Request[Any, Any, Any]) -> bool:
     return raw.endswith(b"/") and raw.rstrip(b"/").count(b"/") > service.prefix.count("/") + 1
 
 
-def _pick(routes: list[Route] | None, version: Version, request: Request[Any, Any, Any]) -> Route:
+def _pick(methods: dict[str, list[Route]], version: Version, request: Request[Any, Any, Any]) -> Route:
+    routes = methods.get(request.method)
     if not routes:
-        raise MethodNotAllowed(f"The method {request.method} is not allowed for this resource.")
+        allow = tuple(name for name in _METHODS if name in methods and name != "HEAD")
+        raise MethodNotAllowed(f"The method {request.method} is not allowed for this resource.", allow=allow)
     for route in routes:
         if route.since and version < parse(route.since):
             continue
@@ -272,8 +276,13 @@ def _respond(answer: Answer, route: Route, headers: dict[str, str], *, head: boo
 
 def refuse(service: Service, err: errors.TrilithError, headers: dict[str, str], host: Host) -> Response[Any]:
     status = service.status(err)
-    body = service.error_body(status, err)
+    if service.error_answer is not None:
+        body = service.error_answer(status, err, headers)
+    else:
+        body = service.error_body(status, err)
     extra = {"x-trilith-error": err.code}
+    if isinstance(err, MethodNotAllowed) and err.allow:
+        extra["Allow"] = ", ".join(err.allow)
     if status == 401:
         extra["WWW-Authenticate"] = f'Keystone uri="{host.settings.url}/identity"'
     if status in (429, 503):

@@ -84,15 +84,20 @@ class ByteStream(Protocol):
 class SocketRoute:
     """A websocket. The handler authorizes and opens what the client is joined to; what it raises is the answer.
 
-    policy: as of a Route. It has no microversions.
+    policy: as of a Route. It has no microversions. subprotocols: of those that a client offers one must be among
+    these; none: they are not looked at. text_is_data: a text frame carries bytes, too, and no new size of a terminal.
     """
 
     path: str
     handler: Callable[[Call], Awaitable[ByteStream]]
     policy: str = ANY
+    subprotocols: tuple[str, ...] = ()
+    text_is_data: bool = False
 
 
 ErrorBody = Callable[[int, errors.TrilithError], Any]
+#: the same with the answer's headers, for a form that follows the microversion or names the request
+ErrorAnswer = Callable[[int, errors.TrilithError, Mapping[str, str]], Any]
 
 #: error code → HTTP status; a service may override
 STATUS: dict[str, int] = {
@@ -120,7 +125,13 @@ STATUS: dict[str, int] = {
 
 
 class MethodNotAllowed(errors.TrilithError):
+    """allow: the methods that the resource has, for the header that HTTP wants with a 405 (RFC 9110, 15.5.6)."""
+
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: tuple[str, ...] = (), hint: str = "", field: str = "") -> None:
+        super().__init__(message, hint=hint, field=field)
+        self.allow = allow
 
 
 class Precondition(errors.TrilithError):
@@ -155,7 +166,8 @@ class Service:
     """prefix is where it is mounted; error_body makes the service's own error form.
 
     blank_ids: a path that ends in a slash names a resource with an empty id, which is not there (404), as Nova reads
-    it; the other services take no notice of the slash.
+    it; the other services take no notice of the slash. error_answer: in error_body's place where the form depends on
+    the request. precheck: looks at the headers (Accept, Content-Type) before policy and body; raises what it refuses.
     """
 
     name: str
@@ -169,6 +181,8 @@ class Service:
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     sockets: tuple[SocketRoute, ...] = ()
     blank_ids: bool = False
+    error_answer: ErrorAnswer | None = None
+    precheck: Callable[[Route, Mapping[str, str]], None] | None = None
 
     def status(self, err: errors.TrilithError) -> int:
         return self.statuses.get(err.code) or STATUS.get(err.code, 500)
