@@ -71,6 +71,14 @@ class Settings:
     reconcile_seconds: float = 30.0
     #: path of clouds.yaml that `trilith up` merges its entry into; "" is ~/.config/openstack/clouds.yaml
     clouds_yaml: str = ""
+    #: seconds in which the URL of a console can be used, which is once
+    console_token_seconds: float = 600.0
+    #: seconds after which an open console over which nothing passes is closed; 0: never
+    console_idle_seconds: float = 3600.0
+    #: host names besides this cloud's own whose pages may open a console (Origin of the websocket)
+    console_origins: tuple[str, ...] = field(default_factory=tuple)
+    #: directory of noVNC's files; "" looks where the distribution's package and scripts/setup.sh put them
+    novnc: str = ""
     #: where a test kills the process, `kind:step:moment`
     crash_at: str = ""
     #: name servers for guests when the host's cannot be used

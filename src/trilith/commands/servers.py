@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, quota, server_networks
+from trilith.commands import blobs, consoles, quota, server_networks
 from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
@@ -183,6 +183,7 @@ def delete(tx: Tx, server: Server) -> Server:
     if server.task == "deleting":
         return server
     after = _cancel_running(tx, server)
+    consoles.forget(tx, server.id)
     job = submit_job(tx, server, "server.delete", args.Delete(), action="delete", after=after)
     return tx.change(server, task="deleting", job_id=job.id)
 

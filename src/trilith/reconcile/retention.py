@@ -32,6 +32,7 @@ def cutoffs(settings: Settings, now: float) -> Cutoffs:
         jobs=now - settings.tombstone_seconds,
         revocations=now,
         audit=now - settings.audit_seconds,
+        consoles=now,
     )
 
 

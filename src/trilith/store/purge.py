@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trilith.model.console import ConsoleToken
 from trilith.model.identity import Revocation
 from trilith.model.job import FINAL, Job, JobStep
 from trilith.model.server import InstanceAction, Server
@@ -29,6 +30,7 @@ class Cutoffs:
     jobs: float = 0.0
     revocations: float = 0.0
     audit: float = 0.0
+    consoles: float = 0.0
 
 
 def purge(tx: Tx, before: Cutoffs, batch: int = BATCH) -> int:
@@ -38,6 +40,8 @@ def purge(tx: Tx, before: Cutoffs, batch: int = BATCH) -> int:
     removed = _feed(tx, before.feed, batch) + _tombstones(tx, before.tombstones, batch) + _jobs(tx, before.jobs, batch)
     expires = REGISTRY[Revocation].table.c.expires_at
     removed += _remove(tx, REGISTRY[Revocation].table.c.seq, expires < before.revocations, batch=batch)
+    tokens = REGISTRY[ConsoleToken].table.c
+    removed += _remove(tx, tokens.seq, tokens.expires_at < before.consoles, batch=batch)
     return removed + _remove(tx, audit_table.c.id, audit_table.c.at < before.audit, batch=batch)
 
 

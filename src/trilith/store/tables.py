@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from trilith.model import console as c
 from trilith.model import identity as i
 from trilith.model import identity_extensions as ie
 from trilith.model import image as im
+from trilith.model import image_metadef as md
 from trilith.model import job as j
 from trilith.model import network as n
 from trilith.model import network_access as na
@@ -121,12 +123,23 @@ table_of(s.Flavor, "flavors", noun="flavor", unique=(("name",),))
 table_of(s.KeyPair, "keypairs", noun="keypair", tombstone=True, unique_alive=(("user_id", "name"),))
 table_of(s.ServerGroup, "server_groups", noun="server_group", index=(("project_id",),))
 table_of(s.InstanceAction, "instance_actions", index=(("server_id",), ("job_id",)))
+table_of(s.Migration, "migrations", index=(("server_id",), ("job_id",)))
+table_of(
+    c.ConsoleToken,
+    "console_tokens",
+    noun="console",
+    unique=(("token_hash",),),
+    index=(("server_id",), ("expires_at",)),
+)
+table_of(s.BootData, "boot_data")
 table_of(s.IdRange, "id_ranges", unique=(("base",),))
 
 # images
 table_of(im.Image, "images", noun="image", tombstone=True, index=(("owner",), ("name",), ("sha256",)))
 table_of(im.ImageMember, "image_members", noun="image", unique=(("image_id", "member_id"),), index=(("member_id",),))
 table_of(im.BlobReference, "blob_references", unique=(("sha256", "holder_kind", "holder_id"),), index=(("holder_id",),))
+table_of(md.MetadefNamespace, "metadef_namespaces", noun="metadef_namespace", unique=(("namespace",),))
+table_of(md.MetadefResourceType, "metadef_resource_types", unique=(("name",),))
 
 # networks
 table_of(n.Network, "networks", noun="network", index=(("project_id",),))

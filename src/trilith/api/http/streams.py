@@ -21,6 +21,7 @@ from trilith.api.http.host import Host, authenticated, query_of, refuse, request
 from trilith.api.http.route import ANY, PUBLIC, ByteStream, Route, Service, SocketRoute
 from trilith.api.http.tokens import permit
 from trilith.api.http.versions import Version
+from trilith.model.record import Actor
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -64,6 +65,7 @@ async def _serve(host: Host, service: Service, route: SocketRoute, socket: WebSo
     request_id = request_id_of(headers.get("x-openstack-request-id", ""))
     out = dict.fromkeys(service.request_id_headers, request_id)
     try:
+        subprotocol = _subprotocol(route, headers)
         stream = await _opened(host, service, route, socket, headers, request_id)
     except errors.TrilithError as err:
         await _refused(host, service, err, out, socket)
@@ -79,16 +81,27 @@ async def _serve(host: Host, service: Service, route: SocketRoute, socket: WebSo
         await socket.send(
             {
                 "type": "websocket.accept",
-                "subprotocol": None,
+                "subprotocol": subprotocol,
                 "headers": [(k.encode(), v.encode()) for k, v in out.items()],
             }
         )
-        code, reason = await _joined(stream, socket, host.stopping)
+        code, reason = await _joined(stream, socket, host.stopping, text_is_data=route.text_is_data)
         await _closed(socket, code, reason)
     except (OSError, WebSocketDisconnect) as err:  # the ASGI specification's word for a client that is gone
         log.debug("a stream's client went away", path=socket.url.path, error=str(err))
     finally:
         stream.close()
+
+
+def _subprotocol(route: SocketRoute, headers: dict[str, str]) -> str | None:
+    """The first of those that the client offers and this route speaks (RFC 6455, 4.2.2). Raises Invalid."""
+    offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",") if name.strip()]
+    if not offered or not route.subprotocols:
+        return None
+    chosen = next((name for name in offered if name in route.subprotocols), None)
+    if chosen is None:
+        raise errors.Invalid(f"Of the subprotocols, only {', '.join(route.subprotocols)} is spoken here.")
+    return chosen
 
 
 async def _opened(
@@ -101,12 +114,16 @@ async def _opened(
 ) -> ByteStream:
     path = socket.url.path
     query = query_of(cast("Request[Any, Any, Any]", socket))
-    token = headers.get("x-auth-token", "")
-    ticket = next((value for name, value in query if name == "token"), "")
-    if ticket and not token:
-        token = host.tickets.redeem(ticket, path)
-    actor = await authenticated(host, token, socket.client.host if socket.client else "", request_id)
-    permit(actor, service.name, "GET", path)
+    address = socket.client.host if socket.client else ""
+    if route.policy == PUBLIC:
+        actor = Actor(user_id="", request_id=request_id, address=address)
+    else:
+        token = headers.get("x-auth-token", "")
+        ticket = next((value for name, value in query if name == "token"), "")
+        if ticket and not token:
+            token = host.tickets.redeem(ticket, path)
+        actor = await authenticated(host, token, address, request_id)
+        permit(actor, service.name, "GET", path)
     if route.policy not in (PUBLIC, ANY):
         host.policies.enforce(service.name, route.policy, actor, {})
     call = Call(
@@ -125,7 +142,9 @@ async def _opened(
     return await route.handler(call)
 
 
-async def _joined(stream: ByteStream, socket: WebSocket[Any, Any, Any], stopping: asyncio.Event) -> tuple[int, str]:
+async def _joined(
+    stream: ByteStream, socket: WebSocket[Any, Any, Any], stopping: asyncio.Event, *, text_is_data: bool
+) -> tuple[int, str]:
     """Bytes both ways until one end is gone; the code and reason of the close frame."""
 
     async def down() -> tuple[int, str]:
@@ -138,7 +157,9 @@ async def _joined(stream: ByteStream, socket: WebSocket[Any, Any, Any], stopping
             received = cast("dict[str, Any]", message)
             if received.get("bytes"):
                 await stream.send(received["bytes"])
-            elif text := received.get("text"):
+            elif (text := received.get("text")) and text_is_data:
+                await stream.send(text.encode())
+            elif text:
                 try:
                     size = msgspec.json.decode(text, type=Control)
                 except msgspec.MsgspecError as err:

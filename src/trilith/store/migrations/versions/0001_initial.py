@@ -68,6 +68,17 @@ def upgrade() -> None:
     index(
         "blob_references_sha256_holder_kind_holder_id", "blob_references", "sha256 holder_kind holder_id", unique=True
     )
+    table("boot_data", RECORD, "files:text vendor:text")
+    index("boot_data_id", "boot_data", "id", unique=True)
+    table(
+        "console_tokens",
+        RECORD,
+        "server_id:text project_id:text user_id:text kind:text node:text token_hash:text expires_at:real",
+    )
+    index("console_tokens_expires_at", "console_tokens", "expires_at")
+    index("console_tokens_id", "console_tokens", "id", unique=True)
+    index("console_tokens_server_id", "console_tokens", "server_id")
+    index("console_tokens_token_hash", "console_tokens", "token_hash", unique=True)
     table("consumers", RECORD, "project_id:text user_id:text generation:big type:text")
     index("consumers_id", "consumers", "id", unique=True)
     index("consumers_project_id", "consumers", "project_id")
@@ -239,6 +250,26 @@ def upgrade() -> None:
     index("mac_addresses_id", "mac_addresses", "id", unique=True)
     index("mac_addresses_network_id_mac", "mac_addresses", "network_id mac", unique=True)
     index("mac_addresses_port_id", "mac_addresses", "port_id")
+    table(
+        "metadef_namespaces",
+        RECORD,
+        "namespace:text display_name:text description:text visibility:text protected:bool owner:text",
+        "properties:text objects:text tags:text associations:text",
+    )
+    index("metadef_namespaces_id", "metadef_namespaces", "id", unique=True)
+    index("metadef_namespaces_namespace", "metadef_namespaces", "namespace", unique=True)
+    table("metadef_resource_types", RECORD, "name:text protected:bool")
+    index("metadef_resource_types_id", "metadef_resource_types", "id", unique=True)
+    index("metadef_resource_types_name", "metadef_resource_types", "name", unique=True)
+    table(
+        "migrations",
+        RECORD,
+        "server_id:text project_id:text user_id:text type:text status:text source_node:text dest_node:text",
+        "job_id:text old_flavor:text new_flavor:text root:text old_root:text",
+    )
+    index("migrations_id", "migrations", "id", unique=True)
+    index("migrations_job_id", "migrations", "job_id")
+    index("migrations_server_id", "migrations", "server_id")
     table(
         "networks",
         RECORD,
@@ -430,7 +461,8 @@ def upgrade() -> None:
         "system_metadata:text tags:text key_name:text key_public:text user_data:text config_drive:bool",
         "disk_config:text security_groups:text fault:text locked:bool locked_by:text locked_reason:text reason:text",
         "progress:big launched_at:real terminated_at:real access_ipv4:text access_ipv6:text group_id:text",
-        "reservation_id:text launch_index:big root_password_hash:text",
+        "reservation_id:text launch_index:big root_password_hash:text old_node:text rescue:text",
+        "shelved_image_id:text shelved_at:real",
     )
     index("servers_dead", "servers", "deleted_at", where="deleted_at > 0")
     index("servers_id", "servers", "id", unique=True)
