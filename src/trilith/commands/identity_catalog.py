@@ -8,6 +8,7 @@ from typing import Any
 from trilith import errors
 from trilith.commands.identity_rules import hex_id
 from trilith.model.identity import Endpoint, Region, Service
+from trilith.model.identity_extensions import ProjectEndpoint
 from trilith.store.tx import Tx
 
 
@@ -52,7 +53,8 @@ def update_service(tx: Tx, service_id: str, changes: dict[str, Any]) -> Service:
 def delete_service(tx: Tx, service_id: str) -> None:
     """With its endpoints. Raises Missing."""
     service = tx.get(Service, service_id)
-    tx.remove_where(Endpoint, service_id=service_id)
+    for endpoint in tx.select(Endpoint, service_id=service_id):
+        delete_endpoint(tx, endpoint.id)
     tx.remove(service)
 
 
@@ -73,8 +75,10 @@ def update_endpoint(tx: Tx, endpoint_id: str, changes: dict[str, Any], *, new_re
 
 
 def delete_endpoint(tx: Tx, endpoint_id: str) -> None:
-    """Raises Missing."""
-    tx.remove(tx.get(Endpoint, endpoint_id))
+    """Projects that it was chosen for lose it. Raises Missing."""
+    endpoint = tx.get(Endpoint, endpoint_id)
+    tx.remove_where(ProjectEndpoint, endpoint_id=endpoint_id)
+    tx.remove(endpoint)
 
 
 def _check(tx: Tx, service_id: str, region_id: str, new_region: bool) -> None:

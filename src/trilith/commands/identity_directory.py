@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trilith.commands.identity_endpoint_filters import Shown, shown_endpoints
 from trilith.commands.roles import Rules, closure, implied_rules
 from trilith.model.identity import Domain, Endpoint, Role, Service
 from trilith.store.tx import Reader
@@ -11,13 +12,14 @@ from trilith.store.tx import Reader
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """catalog: enabled services by seq, each with its enabled endpoints."""
+    """catalog: enabled services by seq, each with its enabled endpoints. shown: of projects with a choice of them."""
 
     domains: dict[str, Domain]
     domains_by_name: dict[str, Domain]
     roles: dict[str, Role]
     rules: Rules
     catalog: tuple[tuple[Service, tuple[Endpoint, ...]], ...]
+    shown: Shown
 
     def effective(self, role_ids: set[str]) -> tuple[Role, ...]:
         """Global roles among these and all that they imply, by name. A domain's own roles only imply others."""
@@ -28,7 +30,8 @@ class Directory:
 def read_directory(reader: Reader) -> Directory:
     domains = reader.select(Domain)
     endpoints: dict[str, list[Endpoint]] = {}
-    for endpoint in reader.select(Endpoint, enabled=True):
+    enabled = reader.select(Endpoint, enabled=True)
+    for endpoint in enabled:
         endpoints.setdefault(endpoint.service_id, []).append(endpoint)
     return Directory(
         domains={d.id: d for d in domains},
@@ -36,4 +39,5 @@ def read_directory(reader: Reader) -> Directory:
         roles={r.id: r for r in reader.select(Role)},
         rules=implied_rules(reader),
         catalog=tuple((s, tuple(endpoints.get(s.id, ()))) for s in reader.select(Service, enabled=True)),
+        shown=shown_endpoints(reader, enabled),
     )

@@ -51,13 +51,16 @@ def erase_role(tx: Tx, role_id: str) -> None:
 
 
 def imply(tx: Tx, prior_id: str, implied_id: str) -> tuple[Role, Role]:
-    """Raises Missing; Forbidden for admin as the implied one and for a domain's role under a global or foreign one;
-    Invalid for a circle."""
+    """A domain's role may imply global ones and those of any domain, as in Keystone.
+
+    Raises Missing; Forbidden for admin as the implied one and for a domain's role under a global one; Invalid for a
+    circle.
+    """
     prior, implied = tx.get(Role, prior_id), tx.get(Role, implied_id)
     if implied.name == NEVER_IMPLIED and not implied.domain_id:
         raise errors.Forbidden(f"{implied.id} cannot be an implied role.")
-    if implied.domain_id and implied.domain_id != prior.domain_id:
-        raise errors.Forbidden("A domain's role can be implied only by roles of the same domain.")
+    if implied.domain_id and not prior.domain_id:
+        raise errors.Forbidden("A global role cannot imply a domain's role.")
     if prior_id in closure(implied_rules(tx), {implied_id}):
         raise errors.Invalid(f"{prior.name} is implied by {implied.name} already: that would be a circle.")
     if tx.first(ImpliedRole, prior_id=prior_id, implied_id=implied_id) is None:

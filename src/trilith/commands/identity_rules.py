@@ -21,6 +21,7 @@ from trilith.model.identity import (
     Trust,
     User,
 )
+from trilith.model.identity_extensions import ProjectEndpoint, ProjectEndpointGroup
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
@@ -68,6 +69,8 @@ def erase_target(tx: Tx, kind: str, id: str) -> None:
     tx.remove_where(ApplicationCredential, project_id=id)
     tx.remove_where(Trust, project_id=id)
     tx.remove_where(Limit, project_id=id)
+    tx.remove_where(ProjectEndpoint, project_id=id)
+    tx.remove_where(ProjectEndpointGroup, project_id=id)
     for user in tx.select(User, default_project_id=id):
         tx.change(user, default_project_id="")
 

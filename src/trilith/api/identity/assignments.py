@@ -164,7 +164,11 @@ def _as_given(a: RoleAssignment) -> Effect:
 
 
 def _effective(reader: Reader, asked: Asked, given: list[RoleAssignment], targets: list[str]) -> list[Effect]:
-    """Groups become their members, inherited ones the projects below, roles also what they imply."""
+    """Groups become their members, inherited ones the projects below, roles also what they imply.
+
+    A domain's own role is in no token: only what it implies is.
+    """
+    of_domains = {r.id for r in reader.select(Role, REGISTRY[Role].table.c.domain_id != "")}
     members: dict[str, list[str]] = {}
     for member in reader.select(GroupMember, group_id=[a.actor_id for a in given if a.actor_kind == "group"]):
         members.setdefault(member.group_id, []).append(member.user_id)
@@ -189,6 +193,7 @@ def _effective(reader: Reader, asked: Asked, given: list[RoleAssignment], target
                 found.append(base)
                 implied = closure(rules, {a.role_id}) - {a.role_id}
                 found += [replace(base, role_id=r, prior_id=a.role_id) for r in sorted(implied)]
+    found = [e for e in found if e.role_id not in of_domains]
     return [e for e in found if not asked.role_id or e.role_id == asked.role_id]
 
 

@@ -113,8 +113,12 @@ def endpoint_url(base: str, service: Service, endpoint: Endpoint, project_id: st
 
 
 def catalog(base: str, directory: Directory, project_id: str) -> list[CatalogEntry]:
+    """What the project is shown: all, unless endpoints were chosen for it (OS-EP-FILTER)."""
     entries = []
+    only = directory.shown.get(project_id) if project_id else None
     for service, endpoints in directory.catalog:
+        if only is not None and not any(e.id in only for e in endpoints):
+            continue
         shown = [
             CatalogEndpoint(
                 id=e.id,
@@ -124,7 +128,7 @@ def catalog(base: str, directory: Directory, project_id: str) -> list[CatalogEnt
                 url=url,
             )
             for e in endpoints
-            if (url := endpoint_url(base, service, e, project_id))
+            if (only is None or e.id in only) and (url := endpoint_url(base, service, e, project_id))
         ]
         entries.append(CatalogEntry(endpoints=shown, id=service.id, type=service.type, name=service.name))
     return entries

@@ -6,6 +6,7 @@ A target's facts are named as Keystone names them: target.user.domain_id, target
 from __future__ import annotations
 
 from trilith.api.http.route import Policy
+from trilith.api.identity.extension_policy import EXTENSION_RULES
 
 ADMIN = "rule:admin_required"
 _SYSTEM_READER = "(role:reader and system_scope:all)"
@@ -185,4 +186,4 @@ for _what in ("user", "group"):
         f"identity:revoke_system_grant_for_{_what}": ADMIN,
     }
 
-POLICIES: tuple[Policy, ...] = tuple(Policy(name, check) for name, check in _RULES.items())
+POLICIES: tuple[Policy, ...] = tuple(Policy(name, check) for name, check in (_RULES | EXTENSION_RULES).items())

@@ -157,7 +157,7 @@ async def delete_one_region(call: Call) -> None:
     await call.write(lambda tx: delete_region(tx, id), "region.delete")
 
 
-def _shown(call: Call, endpoint: Endpoint, service: Service | None) -> dict[str, Any]:
+def endpoint_shown(call: Call, endpoint: Endpoint, service: Service | None) -> dict[str, Any]:
     url = endpoint.url
     if not url and service is not None:
         url = endpoint_url(call.host.settings.url, service, endpoint, "%(project_id)s")
@@ -182,7 +182,7 @@ async def create_one_endpoint(call: Call) -> dict[str, Any]:
     fields, new_region = _fields(given)
     endpoint = Endpoint(id=hex_id(), extra=_extra(given, extra), **({"region_id": ""} | fields))
     made = await call.write(lambda tx: create_endpoint(tx, endpoint, new_region=new_region), "endpoint.create")
-    return {"endpoint": _shown(call, made, None)}
+    return {"endpoint": endpoint_shown(call, made, None)}
 
 
 async def list_endpoints(call: Call) -> dict[str, Any]:
@@ -197,7 +197,7 @@ async def list_endpoints(call: Call) -> dict[str, Any]:
         return page, {s.id: s for s in reader.select(Service, id=ids)} if ids else {}
 
     found, services = await call.read(look)
-    return listing.answer("endpoints", found, lambda e: _shown(call, e, services.get(e.service_id)))
+    return listing.answer("endpoints", found, lambda e: endpoint_shown(call, e, services.get(e.service_id)))
 
 
 async def _endpoint(call: Call) -> tuple[Endpoint, Service | None]:
@@ -212,7 +212,7 @@ async def _endpoint(call: Call) -> tuple[Endpoint, Service | None]:
 
 async def show_endpoint(call: Call) -> dict[str, Any]:
     """200. 403, 404."""
-    return {"endpoint": _shown(call, *await _endpoint(call))}
+    return {"endpoint": endpoint_shown(call, *await _endpoint(call))}
 
 
 async def update_one_endpoint(call: Call) -> dict[str, Any]:
@@ -225,7 +225,7 @@ async def update_one_endpoint(call: Call) -> dict[str, Any]:
     done = await call.write(
         lambda tx: update_endpoint(tx, endpoint.id, dict(fields), new_region=new_region), "endpoint.update"
     )
-    return {"endpoint": _shown(call, done, service)}
+    return {"endpoint": endpoint_shown(call, done, service)}
 
 
 async def delete_one_endpoint(call: Call) -> None:
