@@ -174,7 +174,7 @@ def _seen(call: Call) -> list[Clause]:
     return seen
 
 
-def _inside(reader: Reader, column: Any, starts: tuple[str, ...], needle: str) -> Clause:
+def inside(reader: Reader, column: Any, starts: tuple[str, ...], needle: str) -> Clause:
     """The JSON text of the column holds `needle` after one of `starts`; quotes inside of values are escaped there,
     so that a match is exact."""
     find = sa.func.strpos if reader.conn.dialect.name == "postgresql" else sa.func.instr
@@ -193,12 +193,12 @@ def clauses(call: Call, reader: Reader) -> list[Clause]:
         if name in _REFUSED:
             raise errors.Invalid(f"The filter {name} is not supported.", field=name)
         if name == "tag":
-            found.append(_inside(reader, c.tags, ("[", ","), msgspec.json.encode(value).decode()))
+            found.append(inside(reader, c.tags, ("[", ","), msgspec.json.encode(value).decode()))
         elif name in _FILTERS:
             found.append(_FILTERS[name](value))
         else:
             pair = f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()}"
-            found.append(_inside(reader, c.properties, ("{", ","), pair))
+            found.append(inside(reader, c.properties, ("{", ","), pair))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service
-from trilith.api.image import data, images, imports, members, schemas, versions
+from trilith.api.image import data, images, imports, members, metadef_routes, schemas, versions
 from trilith.api.image.policy import POLICIES
 from trilith.api.image.wire import ImageList, MemberList, MemberView, Wire, fault
 
@@ -73,6 +73,7 @@ _ROUTES = (
     Route("GET", "/v2/schemas/{name}", schemas.show, response=dict[str, Any], statuses=(404,)),
     Route("GET", "/v2/info/import", images.import_info, response=images.ImportInfo),
     Route("GET", "/v2/info/stores", images.stores, response=images.Stores),
+    *metadef_routes.ROUTES,
 )
 
 SERVICE = Service(
@@ -80,6 +81,6 @@ SERVICE = Service(
     prefix="/image",
     routes=(*_ROUTES, document_route("image", "/image", _ROUTES, fault, "Image API v2")),
     error_body=fault,
-    policies=POLICIES,
+    policies=(*POLICIES, *metadef_routes.POLICIES),
     statuses={"range": 416, "too_large": 413},
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from trilith import errors
 from trilith.api.http.call import Call
+from trilith.api.image import metadef_schemas
 from trilith.model.image import CONTAINER_FORMATS, DISK_FORMATS, ImageState
 
 _TEXT = {"type": ["null", "string"], "maxLength": 255}
@@ -96,4 +97,12 @@ async def show(call: Call) -> dict[str, Any]:
     found = DOCUMENTS.get(call.params["name"])
     if found is None:
         raise errors.Missing(f"There is no schema named {call.params['name']}.")
+    return found
+
+
+async def show_metadef(call: Call) -> dict[str, Any]:
+    """200. 404 for a noun that has no schema here."""
+    found = metadef_schemas.DOCUMENTS.get(call.params["name"])
+    if found is None:
+        raise errors.Missing(f"There is no schema named metadefs/{call.params['name']}.")
     return found
