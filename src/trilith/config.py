@@ -49,6 +49,13 @@ class Settings:
     image_format_check: bool = True
     #: hosts, addresses or CIDRs that `web-download` may reach though they are loopback or link-local
     image_import_allow: tuple[str, ...] = field(default_factory=tuple)
+    #: JSON file that every server finds as vendor_data.json; "" for none
+    vendordata_file: str = ""
+    #: NAME@URL of services that are asked for vendor_data2.json when a server is made or rebuilt
+    vendordata_targets: tuple[str, ...] = field(default_factory=tuple)
+    #: seconds that each may take; and whether a server fails without its answer
+    vendordata_timeout: float = 5.0
+    vendordata_required: bool = False
     #: host-only external network
     external_cidr: str = "172.24.4.0/24"
     external_bridge: str = "br-ex"

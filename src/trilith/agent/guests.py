@@ -279,6 +279,7 @@ class Guests:
             root_disk=disk,
             processes_max=plan.processes_max,
             properties=plan.properties,
+            files=plan.instance.files,
         )
 
     def _path(self, server_id: str) -> Path:

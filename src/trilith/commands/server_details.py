@@ -19,6 +19,9 @@ from trilith.store.tx import Reader, Tx
 HINTS = "scheduler_hints"
 ADMIN_PASS = "admin_pass"
 TAG_PREFIX = "nic_tag:"
+DISK_TAG = "disk_tag"
+#: the roles of whoever asked for the server, comma-separated; kept where vendor data is asked for
+BOOT_ROLES = "boot_roles"
 
 MAX_TAGS = 50
 
@@ -30,10 +33,20 @@ def keep(tx: Tx, server: Server, **values: str) -> Server:
 
 
 def keep_creation(
-    tx: Tx, server: Server, *, hints: dict[str, Any], password: str, networks: Sequence[NetworkRequest]
+    tx: Tx,
+    server: Server,
+    *,
+    hints: dict[str, Any],
+    password: str,
+    networks: Sequence[NetworkRequest],
+    more: dict[str, str],
 ) -> Server:
-    """What a creation gives beyond the server's own columns: hints, the password (sealed), the NICs' tags."""
+    """What a creation gives beyond the server's own columns: hints, the password (sealed), the NICs' tags.
+
+    more: further keys; empty ones are left out.
+    """
     values = {HINTS: msgspec.json.encode(hints).decode()} if hints else {}
+    values |= {name: value for name, value in more.items() if value}
     if password:
         values[ADMIN_PASS] = tx.sealer.seal(password.encode(), context=f"server.admin_pass:{server.id}")
     if any(n.tag for n in networks):

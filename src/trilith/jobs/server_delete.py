@@ -6,7 +6,7 @@ from typing import Any
 
 from trilith import errors
 from trilith.agent.calls import ServerArgs
-from trilith.commands import allocations, blobs, ports, quota
+from trilith.commands import allocations, blobs, boot_data, ports, quota
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, server
@@ -47,6 +47,7 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
             ports.unbind(tx, port)
     allocations.release(tx, found.id)
     blobs.release(tx, found.id)
+    boot_data.forget(tx, found.id)
     for held in tx.select(IdRange, id=found.id):
         tx.remove(held)
     quota.free(tx, found.project_id, {"instances": 1, "cores": found.flavor.vcpus, "ram": found.flavor.ram})

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from trilith.model.instance import InjectedFile
+
 
 class Pillar(StrEnum):
     KVM = "kvm"
@@ -90,6 +92,21 @@ class NicSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RescueSpec:
+    """What a guest boots from while it is in rescue, its own root beside it.
+
+    root_disk: VMs: path that the storage driver made. device: disk or cdrom. bus: as of `hw_disk_bus`, "" for the
+    root's own. stable: the guest's disks keep their places, and this one is the last; else it takes the root's place.
+    """
+
+    image: Artefact
+    root_disk: str = ""
+    device: str = "disk"
+    bus: str = ""
+    stable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSpec:
     """All that a driver needs to lay out and start one server.
 
@@ -114,6 +131,8 @@ class GuestSpec:
     root_disk: str = ""  # VMs: path that the storage driver made
     processes_max: int = 4096  # containers: limit on processes
     properties: dict[str, str] = field(default_factory=dict)  # image and extra-spec properties (hw_*, os_type …)
+    files: tuple[InjectedFile, ...] = ()  # containers: put into the root when it is made; machines: on their drive
+    rescue: RescueSpec | None = None  # what `start` boots instead of the root
 
 
 #: the reason of a SHUTDOWN that the guest's own power-off caused; without it the guest was lost (host reboot, kill)

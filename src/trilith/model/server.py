@@ -37,10 +37,10 @@ _ANY = tuple(s for s in _S if s is not _S.DELETED)
 TASKS: dict[str, tuple[tuple[ServerState, ...], ServerState | None]] = {
     "scheduling": ((_S.BUILDING,), _S.ACTIVE),
     "powering-on": ((_S.STOPPED, _S.ERROR), _S.ACTIVE),
-    "powering-off": ((_S.ACTIVE, _S.RESCUED, _S.ERROR), _S.STOPPED),
+    "powering-off": ((_S.ACTIVE, _S.ERROR), _S.STOPPED),
     "rebooting": ((_S.ACTIVE,), _S.ACTIVE),
-    "rebooting_hard": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED, _S.RESCUED, _S.ERROR), _S.ACTIVE),
-    "pausing": ((_S.ACTIVE, _S.RESCUED), _S.PAUSED),
+    "rebooting_hard": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED, _S.ERROR), _S.ACTIVE),
+    "pausing": ((_S.ACTIVE,), _S.PAUSED),
     "unpausing": ((_S.PAUSED,), _S.ACTIVE),
     "suspending": ((_S.ACTIVE,), _S.SUSPENDED),
     "resuming": ((_S.SUSPENDED,), _S.ACTIVE),
@@ -48,7 +48,15 @@ TASKS: dict[str, tuple[tuple[ServerState, ...], ServerState | None]] = {
     "resize_prep": ((_S.ACTIVE, _S.STOPPED), _S.RESIZED),
     "resize_confirming": ((_S.RESIZED,), _S.ACTIVE),
     "resize_reverting": ((_S.RESIZED,), _S.ACTIVE),
+    "migrating": ((_S.ACTIVE, _S.PAUSED), None),  # live
     "image_snapshot": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), None),
+    "image_backup": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), None),
+    "updating_password": ((_S.ACTIVE,), None),
+    "rescuing": ((_S.ACTIVE, _S.STOPPED, _S.ERROR), _S.RESCUED),
+    "unrescuing": ((_S.RESCUED,), _S.ACTIVE),
+    "shelving": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), _S.SHELVED),
+    "shelving_offloading": ((_S.SHELVED,), _S.SHELVED_OFFLOADED),
+    "unshelving": ((_S.SHELVED, _S.SHELVED_OFFLOADED), _S.ACTIVE),
     "attaching": ((_S.ACTIVE, _S.STOPPED, _S.PAUSED, _S.SUSPENDED), None),
     "deleting": (_ANY, _S.DELETED),
 }
@@ -98,8 +106,37 @@ class FlavorData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RootImage:
+    """What a root disk starts from: a blob with its format and its image's properties."""
+
+    sha256: str
+    disk_format: str
+    properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """A server in rescue boots from `image`, its own root beside it.
+
+    stable: the server's disks keep their places and names, and the rescue disk comes last (Nova's stable device
+    rescue); else the rescue disk takes the root's place. admin_pass is sealed.
+    """
+
+    image: RootImage
+    device: str = "disk"  # disk | cdrom
+    bus: str = ""  # "": the root's
+    stable: bool = False
+    admin_pass: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Record):
     """job_id is the job that owns it now ("" for none): the lock that commands take by compare-and-swap.
+
+    image_id is what the user chose; image_sha256, image_format and image_properties say what the root disk starts
+    from, which after a move between nodes is a copy of the root of before.
+
+    old_node: the node that keeps the root of before a resize or a migration, until it is confirmed or reverted.
 
     desired is what reconciliation restores after a crash or a host's reboot. reason says why this pillar and node.
     user_data is sealed. Tombstones keep all of it but the secrets.
@@ -149,6 +186,10 @@ class Server(Record):
     reservation_id: str = ""
     launch_index: int = 0
     root_password_hash: str = ""
+    old_node: str = ""
+    rescue: Rescue | None = None
+    shelved_image_id: str = ""
+    shelved_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +253,47 @@ class InstanceAction(Record):
     message: str = ""
     job_id: str = ""
     finished_at: float = 0.0
+
+
+class MigrationType(StrEnum):
+    RESIZE = "resize"
+    MIGRATION = "migration"
+    LIVE = "live-migration"
+    EVACUATION = "evacuation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration(Record):
+    """One move of a server, or one resize, which may stay on its node. seq is the number that the API shows.
+
+    status as Nova names it: queued, migrating, running, finished, confirming, confirmed, reverting, reverted,
+    completed, done, error, cancelled. While it lasts, what the server holds of the source is this record's in
+    Placement. root: what the moved root starts from; old_root: what it did on the source.
+    """
+
+    server_id: str
+    project_id: str
+    user_id: str
+    type: MigrationType
+    status: str
+    source_node: str
+    dest_node: str = ""
+    job_id: str = ""
+    old_flavor: str = ""  # ids
+    new_flavor: str = ""
+    root: RootImage | None = None
+    old_root: RootImage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootData(Record):
+    """What a server is given at its birth beside its own columns, as it may be long; id is the server's. All sealed.
+
+    files: personality. vendor: what the operator's vendor data said when it was created or rebuilt.
+    """
+
+    files: str = ""
+    vendor: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

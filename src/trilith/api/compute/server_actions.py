@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from trilith import errors
 from trilith.agent.calls import Log, LogArgs
+from trilith.api.compute import consoles
 from trilith.api.compute.address_actions import (
     AddFixedIp,
     AddFloatingIp,
@@ -29,6 +30,7 @@ from trilith.api.compute.address_actions import (
 from trilith.api.compute.microversions import has
 from trilith.api.compute.server_create import (
     DiskConfig,
+    FileItem,
     FlavorRef,
     Fqdn,
     UserData,
@@ -36,6 +38,7 @@ from trilith.api.compute.server_create import (
     checked_hostname,
     checked_image,
     decoded,
+    personality_of,
 )
 from trilith.api.compute.server_load import change, load
 from trilith.api.compute.server_refused import REFUSED, refuse
@@ -44,7 +47,7 @@ from trilith.api.compute.wire import Description, Metadata, Name, Number, number
 from trilith.api.http.call import Call
 from trilith.api.http.host import decode
 from trilith.api.http.route import Answer
-from trilith.commands import server_changes, server_details, servers
+from trilith.commands import boot_data, server_changes, server_details, servers
 from trilith.model.image import Image
 from trilith.model.server import KeyPair, Server, ServerState
 from trilith.store.tx import Reader, Tx
@@ -175,7 +178,7 @@ class Rebuild(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     disk_config: DiskConfig | UnsetType = msgspec.field(name="OS-DCF:diskConfig", default=UNSET)
     accessIPv4: str | UnsetType = UNSET
     accessIPv6: str | UnsetType = UNSET
-    personality: list[Any] | UnsetType = UNSET
+    personality: list[FileItem] | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     key_name: Name | UnsetType | None = UNSET
     user_data: UserData | UnsetType | None = UNSET
@@ -195,8 +198,7 @@ _REBUILD_NEWER = {
 async def _rebuild(call: Call, value: Rebuild) -> Answer:
     """202 with the server."""
     refuse_newer(call, value, _REBUILD_NEWER)
-    if value.personality is not UNSET and value.personality:
-        raise errors.Invalid("File injection is not supported.", hint="Use user_data.", field="personality")
+    files = personality_of(call, value.personality)
     if value.trusted_image_certificates is not UNSET and value.trusted_image_certificates:
         raise errors.Invalid("Signed images are not verified here.", field="trusted_image_certificates")
     image = checked_image(value.imageRef)
@@ -209,7 +211,9 @@ async def _rebuild(call: Call, value: Rebuild) -> Answer:
             server_details.check_metadata(tx, server.project_id, changes["metadata"])
         if value.key_name is not UNSET:
             changes.update(_key(tx, server, value.key_name))
+        boot_data.check_files(tx, server.project_id, files or ())
         server = server_changes.rebuild(tx, call.actor, server, image, **changes)
+        boot_data.keep_files(tx, server, files or ())
         server = server_details.set_admin_pass(tx, server, password)
         return shape.view(server, shape.around(tx, [server]))
 
@@ -383,4 +387,8 @@ ACTIONS: dict[str, Action] = {
     "forceDelete": Action(_force_delete),
     "restore": Action(_restore),
     "os-getConsoleOutput": Action(_console_output, ConsoleOutput | None),
+    "os-getVNCConsole": Action(consoles.get, consoles.VncConsole, until="remote_consoles"),
+    "os-getSerialConsole": Action(consoles.get, consoles.SerialConsole, until="remote_consoles"),
+    "os-getSPICEConsole": Action(consoles.get, consoles.SpiceConsole, until="remote_consoles"),
+    "os-getRDPConsole": Action(consoles.get, consoles.RdpConsole, until="remote_consoles"),
 }

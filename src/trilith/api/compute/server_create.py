@@ -31,9 +31,10 @@ from trilith.api.compute.wire import (
 )
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.commands import server_details, servers
+from trilith.commands import boot_data, server_details, servers
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import ServerRequest
+from trilith.model.instance import InjectedFile
 from trilith.model.node import Node
 from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
@@ -79,6 +80,13 @@ class DeviceItem(msgspec.Struct, forbid_unknown_fields=True):
     tag: Tag | UnsetType = UNSET
 
 
+class FileItem(msgspec.Struct, forbid_unknown_fields=True):
+    """One file of a personality; contents: base64."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*$")]
+    contents: str
+
+
 class GroupName(msgspec.Struct, forbid_unknown_fields=True):
     name: Name
 
@@ -93,7 +101,7 @@ class NewServer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     disk_config: DiskConfig | UnsetType = msgspec.field(name="OS-DCF:diskConfig", default=UNSET)
     accessIPv4: str | UnsetType = UNSET
     accessIPv6: str | UnsetType = UNSET
-    personality: list[Any] | UnsetType = UNSET
+    personality: list[FileItem] | UnsetType = UNSET
     availability_zone: Name | UnsetType = UNSET
     block_device_mapping: list[Any] | UnsetType = UNSET
     block_device_mapping_v2: list[DeviceItem] | UnsetType = UNSET
@@ -145,18 +153,29 @@ async def create(call: Call) -> Answer:
     call.allow("os_compute_api:servers:create")
     hints = _first(body.hints, body.old_hints, {})
     password = _first(asked.adminPass, secrets.token_urlsafe(9))
+    files = personality_of(call, asked.personality)
     request = _request(call, asked, hints)
     zone, node = await call.read(lambda r: _place(r, call, asked))
     request = replace(request, zone=zone, node=node)
     if asked.networks is not UNSET and asked.networks not in ("auto", "none"):
         call.allow("os_compute_api:servers:create:attach_network")
 
+    more = {server_details.DISK_TAG: _disk_tag(asked)}
+    if call.host.settings.vendordata_targets:
+        more[server_details.BOOT_ROLES] = ",".join(call.actor.roles)
+
     def body_of(tx: Tx) -> list[Server]:
         server_details.check_metadata(tx, call.actor.project_id, request.metadata)
         server_details.check_groups(tx, call.actor.project_id, request.security_groups)
+        boot_data.check_files(tx, call.actor.project_id, files or ())
         made = servers.create(tx, call.actor, request)
         wanted = request.networks or ()
-        return [server_details.keep_creation(tx, s, hints=hints, password=password, networks=wanted) for s in made]
+        for server in made if files else ():
+            boot_data.keep_files(tx, server, files or ())
+        return [
+            server_details.keep_creation(tx, s, hints=hints, password=password, networks=wanted, more=more)
+            for s in made
+        ]
 
     made = await call.write(body_of, "server.create")
     if asked.return_reservation_id is not UNSET and flag(asked.return_reservation_id, "return_reservation_id"):
@@ -211,13 +230,6 @@ def _request(call: Call, asked: NewServer, hints: dict[str, Any]) -> ServerReque
 
 def _refuse_unserved(call: Call, asked: NewServer) -> None:
     """What the form allows and this cloud does not have."""
-    if asked.personality is not UNSET:
-        if has(call.version, "no_personality"):
-            unexpected("personality")
-        if asked.personality:
-            raise errors.Invalid(
-                "File injection is not supported.", hint="Use user_data or a config drive.", field="personality"
-            )
     if asked.trusted_image_certificates is not UNSET and asked.trusted_image_certificates:
         raise errors.Invalid(
             "Signed images are not verified here; trusted_image_certificates cannot be given.",
@@ -257,6 +269,11 @@ def image_of(asked: NewServer) -> str:
     if not image:
         raise errors.Invalid("Invalid imageRef provided.", field="imageRef")
     return checked_image(image)
+
+
+def _disk_tag(asked: NewServer) -> str:
+    """Of the root disk."""
+    return next((i.tag for i in _first(asked.block_device_mapping_v2, []) if i.tag is not UNSET), "")
 
 
 def checked_image(ref: str) -> str:
@@ -344,6 +361,24 @@ def checked_hostname(call: Call, hostname: str) -> str:
         if not fine or label[0] == "-" or label[-1] == "-":
             raise errors.Invalid(f"Invalid input for field/attribute hostname. Value: {hostname}.", field="hostname")
     return hostname
+
+
+def personality_of(call: Call, given: list[FileItem] | UnsetType) -> tuple[InjectedFile, ...] | None:
+    """None where none was given. Raises Invalid, also for contents that are no base64."""
+    if given is UNSET:
+        return None
+    if has(call.version, "no_personality"):
+        unexpected("personality")
+    found = []
+    for item in given:
+        try:
+            content = base64.b64decode("".join(item.contents.split()), validate=True)
+        except (binascii.Error, ValueError) as err:
+            raise errors.Invalid(
+                f"Personality content for {item.path} cannot be decoded: {err}", field="personality"
+            ) from err
+        found.append(InjectedFile(path=item.path, content=content))
+    return tuple(found)
 
 
 def decoded(user_data: str) -> bytes:

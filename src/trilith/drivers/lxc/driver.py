@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from trilith.drivers.contract import ComputeCapabilities, Terminal
-from trilith.drivers.lxc import cgroup, config, host, mounts, nics, shell, state, tool
+from trilith.drivers.lxc import cgroup, config, host, inject, mounts, nics, shell, state, tool
 from trilith.drivers.lxc.console import Consoles
 from trilith.drivers.lxc.pool import Pool
 from trilith.drivers.lxc.snapshot import write_snapshot
@@ -334,6 +334,9 @@ class LxcDriver:
         known = await asyncio.to_thread(state.load, self._paths, spec.server_id, self._cloud_id)
         if known is None or known.disk_mib != config.disk_mib(spec) or not await self._pool.has(spec.server_id):
             await self._pool.create(spec.server_id, limit_mib=size)
+        if spec.files and known is None:  # before the record: a crash between them writes the same files again
+            upper = self._pool.layer(spec.server_id) / "up"
+            await asyncio.to_thread(inject.write, spec.files, Path(spec.image.path), upper)
         await self._write_record(spec)
 
     def _directories(self, server_id: str) -> None:

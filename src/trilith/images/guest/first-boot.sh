@@ -73,6 +73,19 @@ if [ -n "$password" ]; then
     awk -F : -v OFS=: -v hash="$hash" '$1 == "root" || $1 == "tiny" { $2 = hash } { print }' /etc/shadow >/etc/shadow.new &&
         chmod 640 /etc/shadow.new && mv /etc/shadow.new /etc/shadow
 fi
+# The files of its personality. A container's driver has put them into the root already.
+if ! in_container; then
+    awk -F '\t' '$1 ~ /^files\/[0-9]+\/path$/ { split($1, at, "/"); print at[2] "\t" $2 }' /run/tiny/meta_data |
+        while IFS="$(printf '\t')" read -r number path; do
+            content=$(field /run/tiny/meta_data "files/$number/content_path")
+            mkdir -p "/$(dirname "$path")"
+            if fetch "openstack$content" /run/tiny/file && mv /run/tiny/file "/$path"; then
+                chmod 660 "/$path"
+            else
+                say "the file $path was not written"
+            fi
+        done
+fi
 # A copy of another server must not keep its host keys, nor believe that its script has run.
 if [ -e "$state/instance-id" ]; then
     rm -f /etc/dropbear/dropbear_*_host_key "$state/user-data.done"
