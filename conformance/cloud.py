@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from demo.process import Up
 
 from conformance.configuration import LOCKOUT_ATTEMPTS, LOCKOUT_SECONDS, PASSWORD_HISTORY, Target
+from conformance.stub import stub
 
 
 @contextmanager
@@ -39,6 +40,14 @@ def simulated(folder: Path, *, enforce_format: bool) -> Iterator[Target]:
             yield _target(facts, files=files, enforce_format=enforce_format)
         finally:
             up.stop()
+
+
+@contextmanager
+def nothing() -> Iterator[Target]:
+    """The 404 stub: a cloud that has users and nothing else."""
+    with stub() as url:
+        yield Target(url=url, password="none", image="none", image_alt="other", flavor="1", flavor_alt="2",
+                     public_network="none", files=url, guests=False, nodes=2, networks=False)  # fmt: skip
 
 
 def _target(facts: dict[str, Any], *, files: str, enforce_format: bool) -> Target:

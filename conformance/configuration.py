@@ -41,7 +41,7 @@ class Target:
     nodes: int
     enforce_format: bool = True
     hypervisor: str = "QEMU"
-    accounts: Path | None = None  # of a cloud in which Tempest makes no users of its own
+    networks: bool = True  # a network of its own for each class of tests
 
 
 def render(target: Target, folder: Path) -> str:
@@ -49,11 +49,10 @@ def render(target: Target, folder: Path) -> str:
         "DEFAULT": {"log_dir": folder / "logs", "log_file": "tempest.log", "use_stderr": False,
                     "resource_name_prefix": "tempest"},
         "oslo_concurrency": {"lock_path": folder / "lock"},
-        "auth": {"use_dynamic_credentials": True, "create_isolated_networks": True, "admin_username": "admin",
-                 "admin_password": target.password, "admin_project_name": "admin", "admin_domain_name": "Default",
-                 "tempest_roles": "", "default_credentials_domain_name": "Default",
-                 **({"use_dynamic_credentials": False, "test_accounts_file": target.accounts}
-                    if target.accounts else {})},
+        "auth": {"use_dynamic_credentials": True, "create_isolated_networks": target.networks,
+                 "admin_username": "admin", "admin_password": target.password, "admin_project_name": "admin",
+                 "admin_domain_name": "Default",
+                 "tempest_roles": "", "default_credentials_domain_name": "Default"},
         "identity": {"uri_v3": f"{target.url}/identity/v3", "region": "RegionOne", "v3_endpoint_type": "public",
                      "default_domain_id": "default", "user_lockout_failure_attempts": LOCKOUT_ATTEMPTS,
                      "user_lockout_duration": LOCKOUT_SECONDS, "user_unique_last_password_count": PASSWORD_HISTORY,

@@ -9,16 +9,23 @@ from pathlib import Path
 from conformance import areas
 from conformance.tempest import Result
 
+#: what the 404 stub passes: a test id a line (`python -m conformance --zero`)
+ZERO = Path(__file__).with_name("zero-line.txt")
+
 
 def table(results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> str:
-    """Area by area, passes of positive and negative tests apart; then why tests were skipped or left out."""
-    rows = [("area", "tests", "passed", "positive", "negative", "failed", "skipped", "left out")]
+    """Area by area, passes of positive and negative tests apart, and beside them how many of these tests the 404 stub
+    passes; then why tests were skipped or left out."""
+    rows: list[tuple[str, ...]] = [
+        ("area", "tests", "passed", "positive", "negative", "failed", "skipped", "left out", "404 stub")
+    ]
+    zero = set(ZERO.read_text().split()) if ZERO.exists() else set()
     for area in areas.AREAS:
         of = [r for r in results if areas.area_of(r.test) == area]
         out = [t for t, _ in left_out if areas.area_of(t) == area]
         if of or out:
-            rows.append((area, *_row(of, len(out))))
-    rows.append(("all", *_row(results, len(left_out))))
+            rows.append((area, *_row(of, len(out), zero)))
+    rows.append(("all", *_row(results, len(left_out), zero)))
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
              for r in rows]  # fmt: skip
@@ -29,11 +36,12 @@ def table(results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> str
     return "\n".join(lines)
 
 
-def _row(of: Sequence[Result], left_out: int) -> tuple[str, ...]:
+def _row(of: Sequence[Result], left_out: int, zero: set[str]) -> tuple[str, ...]:
     passed = [r for r in of if r.outcome == "passed"]
     negative = sum(areas.is_negative(r.test) for r in passed)
     failed, skipped = (sum(r.outcome == o for r in of) for o in ("failed", "skipped"))
-    found = (len(of) + left_out, len(passed), len(passed) - negative, negative, failed, skipped, left_out)
+    stub = sum(areas.name(r.test) in zero for r in of)
+    found = (len(of) + left_out, len(passed), len(passed) - negative, negative, failed, skipped, left_out, stub)
     return tuple(str(n) for n in found)
 
 

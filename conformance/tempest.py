@@ -59,7 +59,7 @@ def run(folder: Path, chosen: Sequence[str], *, workers: int, on_result: Callabl
     argv = _argv(folder, "--load-list", str(listed), "--concurrency", str(workers), "--subunit")
     found: list[Result] = []
 
-    def heard(test: dict[str, Any]) -> None:
+    def heard(test: Any) -> None:
         result = _result(test)
         if result is not None:
             found.append(result)
