@@ -57,7 +57,7 @@ log = structlog.get_logger("cloud")
 _ADMIN_PASSWORD = "admin.password"
 
 #: every API on the one port; the table of each is in its routes.py
-API_MODULES = ("identity", "compute", "placement", "network", "image", "native")
+API_MODULES = ("identity", "compute", "placement", "network", "image", "console", "native")
 
 
 @dataclass

@@ -22,7 +22,6 @@ class Step:
 
 _NO_VOLUMES = "there is no block storage service yet: every request about volumes is refused alike"
 _NO_MIGRATION = "servers do not move between nodes yet: the action is refused alike in all versions"
-_NO_CONSOLE = "remote consoles are refused alike in all versions"
 
 STEPS: Final = (
     Step(2, ("keypair_type",), "type of key pairs; create answers 201, delete 204"),
@@ -31,7 +30,7 @@ STEPS: Final = (
     Step(5, ("ip6_filter",), "the ip6 filter of servers for everyone"),
     Step(6, ("remote_consoles",), "one API for remote consoles in place of the actions"),
     Step(7, ("access_of_public",), "giving access to a public flavor is a conflict"),
-    Step(8, (), "console protocol mks", _NO_CONSOLE),
+    Step(8, ("console_mks",), "console protocol mks, which is refused"),
     Step(9, ("locked",), "locked in servers"),
     Step(10, ("keypair_user",), "user_id for key pairs of other users"),
     Step(11, ("forced_down",), "forced_down of services and PUT os-services/force-down"),
@@ -54,7 +53,7 @@ STEPS: Final = (
     Step(28, ("cpu_info_object",), "cpu_info of hypervisors is an object"),
     Step(29, (), "force in evacuate", _NO_MIGRATION),
     Step(30, (), "force in live migration", _NO_MIGRATION),
-    Step(31, (), "os-console-auth-tokens for all types", _NO_CONSOLE),
+    Step(31, ("console_tokens",), "os-console-auth-tokens for all types"),
     Step(32, ("boot_tags",), "tag of networks at boot"),
     Step(33, ("hypervisor_paging",), "paging of hypervisors"),
     Step(34, (), "checks of live migration later", _NO_MIGRATION),
@@ -122,7 +121,7 @@ STEPS: Final = (
     Step(96, ("pinned_zone",), "pinned_availability_zone"),
     Step(97, ("shares",), "servers/{id}/shares"),
     Step(98, ("image_properties",), "properties of a server's image"),
-    Step(99, (), "console type spice-direct", _NO_CONSOLE),
+    Step(99, ("console_spice_direct",), "console type spice-direct, which is refused; tls_port of console tokens"),
     Step(100, ("scheduler_hints",), "scheduler_hints in servers"),
     Step(101, (), "volumes attached later, with 202", _NO_VOLUMES),
     Step(102, ("strict_queries",), "flavors by name, without rxtx_factor and disabled; all queries checked"),

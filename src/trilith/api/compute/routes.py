@@ -9,6 +9,7 @@ from typing import Any
 from trilith.api.compute import (
     aggregates,
     compute_services,
+    consoles,
     extensions,
     external_events,
     flavors,
@@ -180,8 +181,16 @@ _SERVERS = (
     _route("GET", f"{_S}/os-server-password", server_misc.show_password),
     _route("DELETE", f"{_S}/os-server-password", server_misc.clear_password, ok=204),
     _route(
-        "POST", f"{_S}/remote-consoles", server_misc.create_console, body=server_misc.CreateConsole,
-        new="remote_consoles",
+        "POST", f"{_S}/remote-consoles", consoles.create, body=consoles.CreateConsole, new="remote_consoles",
+        response=consoles.RemoteOne,
+    ),
+    _route(
+        "GET", "/os-console-auth-tokens/{token}", consoles.show_token, "os-console-auth-tokens",
+        new="console_tokens", response=consoles.ConnectionOne,
+    ),
+    _route(
+        "GET", "/os-console-auth-tokens/{token}", consoles.show_rdp_token, "os-console-auth-tokens",
+        old="console_tokens",
     ),
     _route("GET", f"{_S}/migrations", server_misc.server_migrations, new="server_migrations"),
     _route("GET", f"{_S}/migrations/{{migration_id}}", server_misc.server_migration, new="server_migrations"),

@@ -1,9 +1,9 @@
-"""What else hangs on a server: diagnostics, topology, the password that the guest posted, consoles, migrations."""
+"""What else hangs on a server: diagnostics, topology, the password that the guest posted, migrations."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -101,23 +101,6 @@ async def clear_password(call: Call) -> Answer:
         lambda tx, server: server_details.keep(tx, server, password=""),
     )
     return Answer(status=204)
-
-
-class Console(msgspec.Struct, forbid_unknown_fields=True):
-    protocol: Literal["vnc", "spice", "rdp", "serial", "mks"]
-    type: Annotated[str, msgspec.Meta(max_length=32)]
-
-
-class CreateConsole(msgspec.Struct, forbid_unknown_fields=True):
-    remote_console: Console
-
-
-async def create_console(call: Call) -> Answer:
-    """400: there are none yet, as Nova answers for a console type that is not enabled; 404."""
-    await call.read(lambda r: load(r, call, "os-remote-consoles"))
-    raise errors.Invalid(
-        f"Unavailable console type {call.body.remote_console.type}.", hint="os-getConsoleOutput shows the serial line."
-    )
 
 
 class NewShare(msgspec.Struct, forbid_unknown_fields=True):

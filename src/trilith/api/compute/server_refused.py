@@ -46,12 +46,6 @@ REFUSED: dict[str, Refusal] = {
     "os-migrateLive": Refusal("os-migrate-server:migrate_live", "Live migration of a server", _BAD, _ONE_NODE),
     "createBackup": Refusal("os-create-backup", "A rotating backup of a server", _BAD, "Use createImage."),
     "trigger_crash_dump": Refusal("servers:trigger_crash_dump", "A crash dump of a server", _BAD, since="crash_dump"),
-    **{
-        name: Refusal(
-            "os-remote-consoles", "A remote console", _BAD, "Use os-getConsoleOutput.", until="remote_consoles"
-        )
-        for name in ("os-getVNCConsole", "os-getSPICEConsole", "os-getRDPConsole", "os-getSerialConsole")
-    },
 }
 
 #: removed from every version of Nova

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import tarfile
 import time
 from collections import defaultdict
@@ -57,6 +58,7 @@ class SimulatedCompute:
         self._terminals: defaultdict[str, set[SimulatedShell]] = defaultdict(set)
         self._consoles: dict[str, SimulatedConsole] = {}
         self._screens: dict[str, SimulatedScreen] = {}
+        self._sockets = -1  # descriptor of the screens' directory
         self.fault: Fault = no_fault
 
     @property
@@ -185,10 +187,14 @@ class SimulatedCompute:
         if not self.capabilities.vnc_console:
             raise errors.Unsupported(f"The server {server_id} has no screen.", capability="vnc_console")
         if server_id not in self._screens:
-            screen = SimulatedScreen(guest.spec.hostname)
+            if self._sockets < 0:
+                folder = self._dir / "screens"
+                folder.mkdir(exist_ok=True)
+                self._sockets = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+            # by the directory's descriptor, as a state directory's name may be too long for a socket in it (unix(7))
+            address = f"/proc/{os.getpid()}/fd/{self._sockets}/{server_id}"
+            screen = self._screens[server_id] = SimulatedScreen(guest.spec.hostname, address)
             await screen.open()
-            if self._screens.setdefault(server_id, screen) is not screen:  # another call was faster
-                screen.end()
         return ConsoleEndpoint(kind="unix", address=self._screens[server_id].address, protocol="vnc")
 
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
@@ -212,6 +218,9 @@ class SimulatedCompute:
     async def close(self) -> None:
         for server_id in [*self._terminals, *self._consoles, *self._screens]:
             self._hang_up(server_id)
+        if self._sockets >= 0:
+            os.close(self._sockets)
+            self._sockets = -1
 
     async def crash(self, server_id: str) -> None:
         """What a guest does by itself: for tests."""

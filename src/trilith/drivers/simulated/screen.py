@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextlib
+import os
+import socket
 import struct
 
 from trilith.errors import Backend
@@ -20,25 +22,34 @@ _MOST_TEXT = 1 << 20
 
 
 class SimulatedScreen:
-    """One guest's. Its socket is an abstract one, which leaves no file behind, whatever ends the process."""
+    """One guest's. address: path of its socket, which takes connections from now on; what an earlier process left there
+    is replaced. Raises Backend."""
 
-    def __init__(self, hostname: str) -> None:
-        self.address = f"\0trilith-simulated-{secrets.token_hex(16)}"
+    def __init__(self, hostname: str, address: str) -> None:
+        self.address = address
         self._name = f"[simulated] {hostname}".encode()
         self._server: asyncio.Server | None = None
         self._viewers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listening = socket.socket(socket.AF_UNIX)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address)
+            self._listening.bind(address)
+            self._listening.listen()
+        except OSError as error:
+            self._listening.close()
+            raise Backend(f"the simulated screen does not open: {error}") from error
 
     async def open(self) -> None:
-        """Raises Backend."""
-        try:
-            self._server = await asyncio.start_unix_server(self._serve, self.address)
-        except OSError as error:
-            raise Backend(f"the simulated screen does not open: {error}") from error
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._listening)
 
     def end(self) -> None:
         """As when its guest stops: whoever looks sees the end of the stream."""
         if self._server is not None:
             self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.address)
+        self._listening.close()
         for writer in self._viewers.values():
             writer.transport.abort()
 
