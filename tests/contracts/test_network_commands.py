@@ -13,6 +13,7 @@ from trilith import errors
 from trilith.commands import (
     addresses,
     floating_ips,
+    network_agents,
     network_quota,
     networks,
     ports,
@@ -24,12 +25,15 @@ from trilith.commands import (
 from trilith.commands.network_faults import (
     InvalidInput,
     IpAddressGenerationFailure,
+    NetworkHostedByDHCPAgent,
+    NetworkNotHostedByDhcpAgent,
     OverQuota,
     SecurityGroupNotFound,
     SecurityGroupRuleExists,
 )
 from trilith.model.network import (
     DhcpOption,
+    FixedIp,
     IpAddress,
     MacAddress,
     Network,
@@ -40,6 +44,7 @@ from trilith.model.network import (
     Subnet,
     guest_dns,
 )
+from trilith.reconcile import topology
 from trilith.store.contract import Store
 from trilith.store.tx import Reader, Tx
 
@@ -363,6 +368,7 @@ async def test_a_dhcp_option_that_ovn_could_not_serve_is_refused(
     store: Store, name: str, value: str, version: int
 ) -> None:
     network, _ = await store.write(inside)
+    await store.write(lambda tx: subnets.create_subnet(tx, network, project_id=P, cidr="2001:db8::/64"))
     port = await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id))
     option = DhcpOption(opt_name=name, opt_value=value, ip_version=version)
     with pytest.raises(InvalidInput, match="extra_dhcp_opts"):
@@ -370,6 +376,45 @@ async def test_a_dhcp_option_that_ovn_could_not_serve_is_refused(
     with pytest.raises(InvalidInput, match="extra_dhcp_opts"):
         await store.write(lambda tx: ports.update_port(tx, port, dhcp_options={(name, version): value}))
     assert (await store.read(lambda r: r.get(Port, port.id))).dhcp_options == ()
+
+
+async def test_a_dhcp_options_value_is_checked_once_the_port_asks_that_version(store: Store) -> None:
+    network = await store.write(lambda tx: networks.create_network(tx, project_id=P, mtu=1442))
+    await store.write(lambda tx: subnets.create_subnet(tx, network, project_id=P, cidr="2001:db8::/64"))
+    option = DhcpOption(opt_name="server-ip-address", opt_value="2015::badd", ip_version=4)
+    port = await store.write(
+        lambda tx: ports.create_port(tx, project_id=P, network_id=network.id, dhcp_options=[option])
+    )
+    four = await store.write(lambda tx: subnets.create_subnet(tx, network, project_id=P, cidr="10.9.0.0/24"))
+    ips = (*port.fixed_ips, FixedIp(subnet_id=four.id, ip_address=""))
+    with pytest.raises(InvalidInput, match="server-ip-address"):
+        await store.write(lambda tx: ports.update_port(tx, port, fixed_ips=ips))
+    await store.write(
+        lambda tx: ports.update_port(tx, port, fixed_ips=ips, dhcp_options={("server-ip-address", 4): None})
+    )
+
+
+async def test_a_node_that_answers_no_dhcp_on_a_network(store: Store) -> None:
+    network, _ = await store.write(inside)
+    made = [
+        await store.write(lambda tx, host=host: ports.create_port(tx, project_id=P, network_id=network.id, host=host))
+        for host in ("n1", "n2", "n2,n1", "")
+    ]
+
+    async def served() -> list[bool]:
+        specs = await store.read(lambda r: topology.ports(r, [p.id for p in made]))
+        return [s.dhcp for s in specs]
+
+    assert await served() == [True] * 4
+    await store.write(lambda tx: network_agents.exclude(tx, network, "n1"))
+    assert await served() == [False, True, False, True]
+    assert [p.generation for p in await store.read(lambda r: r.select(Port, id=[p.id for p in made]))] == [2, 1, 2, 1]
+    with pytest.raises(NetworkNotHostedByDhcpAgent):
+        await store.write(lambda tx: network_agents.exclude(tx, network, "n1"))
+    await store.write(lambda tx: network_agents.include(tx, network, "n1"))
+    assert await served() == [True] * 4
+    with pytest.raises(NetworkHostedByDHCPAgent):
+        await store.write(lambda tx: network_agents.include(tx, network, "n1"))
 
 
 def test_the_name_servers_that_guests_are_told() -> None:

@@ -22,7 +22,7 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.port_addresses import assign, subnets_of
-from trilith.model.dhcp_options import dhcp_option
+from trilith.model.dhcp_options import dhcp_option, known_option
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx, new_id
@@ -85,12 +85,12 @@ def create_port(
         raise AddressPairAndPortSecurityRequired(
             "Port Security must be enabled in order to have allowed address pairs on a port."
         )
-    _check_options(dhcp_options)
     id = new_id()
     mac = addresses.claim_mac(tx, network.id, id, mac)
     if fixed_ip and fixed_ips is None:
         fixed_ips = (FixedIp(subnet_id="", ip_address=fixed_ip),)
     given = assign(tx, subnets_of(tx, network.id), id, mac, device_owner, network.id, wanted=fixed_ips, lowest=lowest)
+    _check_options(dhcp_options, given)
     port = tx.add(
         Port(
             id=id,
@@ -183,7 +183,6 @@ def update_port(
         changes["allowed_address_pairs"] = tuple(_pairs(allowed_address_pairs, mac_now))
     if dhcp_options is not UNSET:
         changes["dhcp_options"] = _merge(port.dhcp_options, dhcp_options)
-        _check_options(changes["dhcp_options"])
     if fixed_ips is not UNSET:
         changes["fixed_ips"] = assign(
             tx,
@@ -198,6 +197,8 @@ def update_port(
     changes = {field: value for field, value in changes.items() if value != getattr(port, field)}
     if not changes:
         return port
+    if changes.keys() & {"dhcp_options", "fixed_ips"}:
+        _check_options(changes.get("dhcp_options", port.dhcp_options), changes.get("fixed_ips", port.fixed_ips))
     before, port = port, tx.change(port, **changes)
     _spread(tx, before, port)
     return port
@@ -313,11 +314,17 @@ def _plain(address: str) -> str:
     return str(ipaddress.ip_network(address, strict=False)) if "/" in address else str(ipaddress.ip_address(address))
 
 
-def _check_options(options: Iterable[DhcpOption]) -> None:
-    """Refused here, not found out by the backend later. Raises InvalidInput."""
+def _check_options(options: Iterable[DhcpOption], addresses: Iterable[FixedIp]) -> None:
+    """Refused here, not found out by the backend later. Raises InvalidInput.
+
+    A port asks DHCP of the versions of its addresses: values of another version are checked once it has one of that.
+    """
+    served = {6 if ":" in ip.ip_address else 4 for ip in addresses} or {4, 6}
     for option in options:
         try:
-            dhcp_option(option.opt_name, option.opt_value, option.ip_version)
+            known_option(option.opt_name, option.ip_version)
+            if option.ip_version in served:
+                dhcp_option(option.opt_name, option.opt_value, option.ip_version)
         except errors.TrilithError as err:
             raise InvalidInput(
                 f"Invalid input for extra_dhcp_opts. Reason: {err.message}", hint=err.hint, field="extra_dhcp_opts"

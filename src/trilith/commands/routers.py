@@ -53,6 +53,8 @@ def create_router(
     description: str = "",
     admin_up: bool = True,
     gateway: Gateway | None = None,
+    distributed: bool = True,
+    ha: bool = True,
     zone_hints: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
 ) -> Router:
@@ -65,6 +67,8 @@ def create_router(
             project_id=project_id,
             description=description,
             admin_up=admin_up,
+            distributed=distributed,
+            ha=ha,
             zone_hints=zone_hints,
             tags=tags,
         )
@@ -81,12 +85,26 @@ def update_router(
     admin_up: bool | UnsetType = UNSET,
     gateway: Gateway | UnsetType | None = UNSET,
     routes: Sequence[HostRoute] | UnsetType = UNSET,
+    distributed: bool | UnsetType = UNSET,
+    ha: bool | UnsetType = UNSET,
 ) -> Router:
-    given: dict[str, Any] = {"name": name, "description": description, "admin_up": admin_up}
+    """Raises BadRequest (distributed or ha of a router that is up) and what set_gateway and set_routes do."""
+    given: dict[str, Any] = {
+        "name": name,
+        "description": description,
+        "admin_up": admin_up,
+        "distributed": distributed,
+        "ha": ha,
+    }
     changes = {f: v for f, v in given.items() if v is not UNSET and v != getattr(router, f)}
     if changes:
+        if changes.keys() & {"distributed", "ha"} and changes.get("admin_up", router.admin_up):
+            raise BadRequest(
+                "Bad router request: Cannot change distributed or ha of an active router. Please set router "
+                "admin_state_up to False prior to upgrade."
+            )
         router = tx.change(router, **changes)
-        if changes.keys() & {"name", "admin_up"}:
+        if changes.keys() & {"name", "admin_up", "distributed", "ha"}:
             bump(tx, Router, [router.id])
     if gateway is not UNSET:
         router = clear_gateway(tx, router) if gateway is None else set_gateway(tx, router, gateway)

@@ -70,11 +70,8 @@ _DOMAIN = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_]
 _SINGLE = {"netmask", "swap_server", "router_solicitation"}
 
 
-def dhcp_option(name: str, value: str, version: int) -> tuple[str, str]:
-    """OVN's own name and spelling of one extra DHCP option.
-
-    Raises Unsupported for an option that OVN does not know, Invalid for a value that is none of its type.
-    """
+def known_option(name: str, version: int) -> str:
+    """OVN's own name of an extra DHCP option. Raises Unsupported for one that OVN does not know."""
     plain = name.lower().removeprefix("option:").replace("_", "-")
     found = (_V4_NAMES if version == 4 else _V6_NAMES).get(plain)
     if found is None:
@@ -84,6 +81,15 @@ def dhcp_option(name: str, value: str, version: int) -> tuple[str, str]:
             capability=f"dhcp.option.{plain}",
             hint=f"Known by name or number: {known}.",
         )
+    return found
+
+
+def dhcp_option(name: str, value: str, version: int) -> tuple[str, str]:
+    """OVN's own name and spelling of one extra DHCP option.
+
+    Raises Unsupported for an option that OVN does not know, Invalid for a value that is none of its type.
+    """
+    found = known_option(name, version)
     kind = (V4_TYPES if version == 4 else V6_TYPES)[found]
     try:
         return found, _spell(found, kind, value.strip())

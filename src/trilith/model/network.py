@@ -35,6 +35,7 @@ class Network(Record):
     tags: tuple[str, ...] = ()
     metadata_port_id: str = ""  # its localport
     metadata_mac: str = ""
+    qos_policy_id: str = ""
     generation: int = 1
     applied_revision: int = 0  # what the backend has
     error: str = ""
@@ -150,6 +151,7 @@ class Port(Record):
     tags: tuple[str, ...] = ()
     created_by_server: bool = False
     propagate_uplink_status: bool = True
+    qos_policy_id: str = ""
     generation: int = 1
     applied_revision: int = 0
     error: str = ""
@@ -179,7 +181,11 @@ class MacAddress(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router(Record):
-    """The gateway is a port of its own (gateway_port_id); interfaces are ports with device_id = router id."""
+    """The gateway is a port of its own (gateway_port_id); interfaces are ports with device_id = router id.
+
+    Traffic between its networks never leaves the guests' nodes. distributed: floating IPs are answered by the node of
+    their guest, else by the gateway's. ha: other gateway nodes take the gateway over when its own fails.
+    """
 
     name: str
     project_id: str
@@ -190,6 +196,8 @@ class Router(Record):
     enable_snat: bool = True
     routes: tuple[HostRoute, ...] = ()
     zone_hints: tuple[str, ...] = ()
+    distributed: bool = True
+    ha: bool = True
     tags: tuple[str, ...] = ()
     generation: int = 1
     applied_revision: int = 0
@@ -212,6 +220,7 @@ class FloatingIp(Record):
     status: str = "DOWN"
     dns_name: str = ""
     dns_domain: str = ""
+    qos_policy_id: str = ""
     tags: tuple[str, ...] = ()
 
 
@@ -241,6 +250,7 @@ class SecurityGroupRule(Record):
     port_range_max: int = -1
     remote_ip_prefix: str = ""
     remote_group_id: str = ""
+    remote_address_group_id: str = ""
     description: str = ""
 
 
@@ -282,3 +292,11 @@ class SubnetPool(Record):
     shared: bool = False
     default: bool = False
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpExclusion(Record):
+    """A node that does not answer DHCP for a network, because an administrator took its agent from there."""
+
+    network_id: str
+    node: str

@@ -54,7 +54,8 @@ class PortSpec:
 
     addresses: (subnet id, address). With port security the source is bound to mac + addresses + allowed pairs.
     security_groups: ids; without any and with port security on, all IP traffic is dropped (Neutron's rule).
-    host: node name for requested-chassis, "" for none. dhcp_options: extra (name, value, ip version) options.
+    host: node name for requested-chassis, "" for none. dhcp_options: extra (name, value, ip version) options, of which
+    those of a version that the port has no address of are left aside. dhcp False: nobody answers its DHCP.
     """
 
     id: str
@@ -71,6 +72,7 @@ class PortSpec:
     host: str = ""
     hostname: str = ""
     dhcp_options: tuple[tuple[str, str, int], ...] = ()
+    dhcp: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class RouterGatewaySpec:
     snat: bool = True
     snat_cidrs: tuple[str, ...] = ()  # the internal IPv4 subnets to masquerade
     snat_address: str = ""
+    standbys: bool = True  # other gateway chassis take over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from trilith.commands.ports import METADATA, ROUTER_GATEWAY, ROUTER_INTERFACE, SERVICE_OWNERS
 from trilith.config import Settings
 from trilith.model.network import (
+    DhcpExclusion,
     FixedIp,
     FloatingIp,
     Network,
@@ -130,6 +131,8 @@ def _names(names: dict[str, list[str]], domain: str) -> Iterable[tuple[str, tupl
 
 
 def ports(reader: Reader, ids: Sequence[str]) -> list[PortSpec]:
+    found = [p for p in reader.select(Port, id=ids) if has_switch_port(p)]
+    silent = {(e.network_id, e.node) for e in reader.select(DhcpExclusion, network_id={p.network_id for p in found})}
     return [
         PortSpec(
             id=port.id,
@@ -146,9 +149,9 @@ def ports(reader: Reader, ids: Sequence[str]) -> list[PortSpec]:
             host=port.host,
             hostname=port.dns_name,
             dhcp_options=tuple((o.opt_name, o.opt_value, o.ip_version) for o in port.dhcp_options),
+            dhcp=not any((port.network_id, host) in silent for host in port.host.split(",")),
         )
-        for port in reader.select(Port, id=ids)
-        if has_switch_port(port)
+        for port in found
     ]
 
 
@@ -189,7 +192,7 @@ def _router(
         ),
         gateway=None if gateway is None else _gateway(router, gateway, internal, subnets),
         routes=tuple((r.destination, r.nexthop) for r in router.routes),
-        nats=tuple(_nat(f, outside, inner) for f in floating if f.port_id) if gateway is not None else (),
+        nats=tuple(_nat(f, outside, inner, router.distributed) for f in floating if f.port_id) if gateway else (),
     )
 
 
@@ -205,14 +208,15 @@ def _gateway(router: Router, port: Port, internal: Sequence[Subnet], subnets: di
         snat=router.enable_snat,
         snat_cidrs=tuple(dict.fromkeys(s.cidr for s in internal if s.ip_version == 4)) if router.enable_snat else (),
         snat_address=four if router.enable_snat else "",
+        standbys=router.ha,
     )
 
 
-def _nat(floating: FloatingIp, outside: dict[str, Port], inner: dict[str, Port]) -> NatSpec:
-    """Distributed where the inner port is a guest's: its own node answers for the floating address."""
+def _nat(floating: FloatingIp, outside: dict[str, Port], inner: dict[str, Port], spread: bool) -> NatSpec:
+    """Distributed, where the router is and the inner port is a guest's: its own node answers for the address."""
     guest = inner.get(floating.port_id)
     own = outside.get(floating.floating_port_id)
-    distributed = guest is not None and own is not None and has_switch_port(guest)
+    distributed = spread and guest is not None and own is not None and has_switch_port(guest)
     return NatSpec(
         floating_ip_id=floating.id,
         external_ip=floating.floating_ip_address,

@@ -15,16 +15,20 @@ from msgspec import Struct
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing, networks, routers
-from trilith.commands.network_faults import AgentNotFound
-from trilith.model.network import IpAddress, Network, Port, Router, Subnet
+from trilith.commands import network_agents
+from trilith.commands.network_faults import AgentNotFound, InvalidDHCPAgent
+from trilith.model.network import DhcpExclusion, IpAddress, Network, Router, Subnet
 from trilith.model.node import Node
 from trilith.model.topology import Chassis
 from trilith.store.mapping import REGISTRY
-from trilith.store.tx import Reader
+from trilith.store.tx import Reader, Tx
 
 _NAMESPACE = uuid.UUID("1f0c6f0e-6f0b-5f0e-8a53-6f3a1f4f7a10")
 _CONTROLLER, _GATEWAY, _METADATA = "OVN Controller agent", "OVN Controller Gateway agent", "OVN Metadata agent"
-_BINARY = {_CONTROLLER: "ovn-controller", _GATEWAY: "ovn-controller", _METADATA: "trilith"}
+_DHCP = "DHCP agent"
+_BINARY = {_CONTROLLER: "ovn-controller", _GATEWAY: "ovn-controller", _DHCP: "ovn-controller", _METADATA: "trilith"}
+#: what an agent's id is made of, beside its node's
+_PART = {_CONTROLLER: "controller", _GATEWAY: "controller", _DHCP: "dhcp", _METADATA: "metadata"}
 
 
 class AgentView(Struct, kw_only=True):
@@ -74,29 +78,28 @@ def _time(at: float) -> str:
 
 
 def _agents(nodes: Sequence[Node], chassis: Sequence[Chassis]) -> list[AgentView]:
-    """An ovn-controller and a metadata agent a node."""
+    """A node's ovn-controller, which answers DHCP too, and its metadata agent."""
     gateways = {name for c in chassis if c.gateway for name in (c.name, c.hostname)}
-    found = []
+    found: list[AgentView] = []
     for node in nodes:
         controller = _GATEWAY if gateways & {node.name, node.chassis} else _CONTROLLER
-        for kind in (controller, _METADATA):
-            part = "metadata" if kind == _METADATA else "controller"
-            found.append(
-                AgentView(
-                    id=str(uuid.uuid5(_NAMESPACE, f"{node.id}:{part}")),
-                    agent_type=kind,
-                    binary=_BINARY[kind],
-                    topic="n/a",
-                    host=node.name,
-                    availability_zone=node.zone,
-                    admin_state_up=True,
-                    alive=node.alive and not node.forced_down,
-                    created_at=_time(node.created_at),
-                    started_at=_time(node.created_at),
-                    heartbeat_timestamp=_time(time.time() if node.alive else node.alive_at),
-                    configurations={"chassis_name": node.chassis or node.name},
-                )
+        found += [
+            AgentView(
+                id=str(uuid.uuid5(_NAMESPACE, f"{node.id}:{_PART[kind]}")),
+                agent_type=kind,
+                binary=_BINARY[kind],
+                topic="n/a",
+                host=node.name,
+                availability_zone=node.zone,
+                admin_state_up=True,
+                alive=node.alive and not node.forced_down,
+                created_at=_time(node.created_at),
+                started_at=_time(node.created_at),
+                heartbeat_timestamp=_time(time.time() if node.alive else node.alive_at),
+                configurations={"chassis_name": node.chassis or node.name},
             )
+            for kind in (controller, _DHCP, _METADATA)
+        ]
     return found
 
 
@@ -115,7 +118,9 @@ async def index(call: Call) -> Answer:
     for name in _FILTERS:
         if values := call.all(name):
             flags = {listing.boolean(v) for v in values} if name in ("alive", "admin_state_up") else set()
-            found = [a for a in found if getattr(a, name) in (flags or values)]
+            # Neutron's database compares texts without regard to case, and clients count on it
+            wanted = flags or {v.lower() for v in values}
+            found = [a for a in found if (getattr(a, name) if flags else getattr(a, name).lower()) in wanted]
     return Answer({"agents": found})
 
 
@@ -134,18 +139,16 @@ async def _one(call: Call) -> AgentView:
 
 
 async def dhcp_agents(call: Call) -> Answer:
-    """200: the controllers that answer DHCP for the network: those of the nodes with ports on it."""
+    """200: the nodes that answer DHCP for guests they have on the network: all but those taken from it."""
     call.allow("get_dhcp-agents")
     who = listing.viewer(call)
 
-    def hosts(reader: Reader) -> set[str]:
+    def silent(reader: Reader) -> set[str]:
         network = listing.fetch(reader, networks.NOUN, who, call.params["id"])
-        t = REGISTRY[Port].table.c
-        found = sa.select(t.host).where(t.network_id == network.id, t.host != "").distinct()
-        return set(reader.conn.execute(found).scalars())
+        return network_agents.silent(reader, network.id)
 
-    here = await call.read(hosts)
-    return Answer({"agents": [a for a in await _load(call) if a.host in here and a.agent_type != _METADATA]})
+    away = await call.read(silent)
+    return Answer({"agents": [a for a in await _load(call) if a.agent_type == _DHCP and a.host not in away]})
 
 
 async def dhcp_networks(call: Call) -> Answer:
@@ -154,11 +157,47 @@ async def dhcp_networks(call: Call) -> Answer:
     agent, who = await _one(call), listing.viewer(call)
 
     def read(reader: Reader) -> Sequence[Any]:
-        t = REGISTRY[Port].table.c
-        here = sa.select(t.network_id).where(t.host == agent.host)
-        return networks.view(reader, reader.select(Network, REGISTRY[Network].table.c.id.in_(here)), who)
+        t = REGISTRY[DhcpExclusion].table.c
+        away = sa.select(t.network_id).where(t.node == agent.host)
+        return networks.view(reader, reader.select(Network, REGISTRY[Network].table.c.id.not_in(away)), who)
 
-    return Answer({"networks": await call.read(read)})
+    return Answer({"networks": await call.read(read) if agent.agent_type == _DHCP else []})
+
+
+class HostBody(Struct, forbid_unknown_fields=True):
+    network_id: str
+
+
+async def add_dhcp_network(call: Call) -> Answer:
+    """201: the agent's node answers DHCP for the network again. 404: the agent or network. 409: it does already."""
+    call.allow("create_dhcp-network")
+    body: HostBody = call.body
+    agent, who = await _dhcp_agent(call), listing.viewer(call)
+
+    def act(tx: Tx) -> None:
+        network_agents.include(tx, listing.fetch(tx, networks.NOUN, who, body.network_id), agent.host)
+
+    await call.write(act, "agent.update")
+    return Answer(status=201)
+
+
+async def remove_dhcp_network(call: Call) -> Answer:
+    """204: the agent's node answers no DHCP on the network. 404: the agent or network. 409: it did not before."""
+    call.allow("delete_dhcp-network")
+    agent, who = await _dhcp_agent(call), listing.viewer(call)
+
+    def act(tx: Tx) -> None:
+        network_agents.exclude(tx, listing.fetch(tx, networks.NOUN, who, call.params["network"]), agent.host)
+
+    await call.write(act, "agent.update")
+    return Answer(status=204)
+
+
+async def _dhcp_agent(call: Call) -> AgentView:
+    agent = await _one(call)
+    if agent.agent_type != _DHCP:
+        raise InvalidDHCPAgent(f"Agent {agent.id} is not a valid DHCP Agent or has been disabled")
+    return agent
 
 
 async def l3_agents(call: Call) -> Answer:

@@ -45,6 +45,8 @@ class RouterView(Standard, kw_only=True):
     availability_zone_hints: tuple[str, ...]
     availability_zones: list[str]
     flavor_id: None = None
+    distributed: bool | UnsetType = UNSET
+    ha: bool | UnsetType = UNSET
     tags: tuple[str, ...]
 
 
@@ -56,6 +58,8 @@ class RouterCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     tenant_id: Given = UNSET
     external_gateway_info: GatewayWire | UnsetType | None = UNSET
     availability_zone_hints: list[str] = []
+    distributed: bool | UnsetType | None = UNSET
+    ha: bool | UnsetType | None = UNSET
     tags: list[str] = []
 
 
@@ -65,6 +69,8 @@ class RouterUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     admin_state_up: bool | UnsetType = UNSET
     external_gateway_info: GatewayWire | UnsetType | None = UNSET
     routes: list[RouteWire] | UnsetType | None = UNSET
+    distributed: bool | UnsetType = UNSET
+    ha: bool | UnsetType = UNSET
 
 
 class CreateBody(Struct):
@@ -100,17 +106,17 @@ class RoutesBody(Struct):
     router: RoutesWire
 
 
-def view(reader: Reader, rows: Sequence[Router], _who: Viewer) -> list[RouterView]:
+def view(reader: Reader, rows: Sequence[Router], who: Viewer) -> list[RouterView]:
     gateways = {p.id: p for p in reader.select(Port, id=[r.gateway_port_id for r in rows if r.gateway_port_id])}
-    return [_view(r, gateways.get(r.gateway_port_id)) for r in rows]
+    return [_view(r, gateways.get(r.gateway_port_id), who.admin) for r in rows]
 
 
-def _view(router: Router, gateway: Port | None) -> RouterView:
+def _view(router: Router, gateway: Port | None, admin: bool) -> RouterView:
     info = None
     if gateway is not None:
         ips = [FixedIpWire(ip.subnet_id, ip.ip_address) for ip in gateway.fixed_ips]
         info = GatewayView(router.external_network_id, router.enable_snat, ips)
-    return RouterView(
+    made = RouterView(
         **listing.standard(router),
         name=router.name,
         admin_state_up=router.admin_up,
@@ -121,6 +127,9 @@ def _view(router: Router, gateway: Port | None) -> RouterView:
         availability_zones=[],
         tags=router.tags,
     )
+    if admin:
+        made.distributed, made.ha = router.distributed, router.ha
+    return made
 
 
 NOUN: Noun[Router] = Noun(
@@ -135,6 +144,8 @@ NOUN: Noun[Router] = Noun(
         "admin_state_up": listing.flag(Router, "admin_up"),
         "external_network_id": listing.text(Router, "external_network_id"),
         "enable_snat": listing.flag(Router, "enable_snat"),
+        "distributed": listing.flag(Router, "distributed"),
+        "ha": listing.flag(Router, "ha"),
     },
     listing.standard_sort(Router),
 )
@@ -149,6 +160,9 @@ async def create(call: Call) -> Answer:
 def _make(call: Call, tx: Tx, wanted: RouterCreate) -> Router:
     project = listing.owner(call, NOUN, wanted.project_id, wanted.tenant_id)
     listing.refuse_hints(wanted.availability_zone_hints)
+    distributed = UNSET if wanted.distributed is None else wanted.distributed
+    ha = UNSET if wanted.ha is None else wanted.ha
+    listing.restrict(call, {"create_router:distributed": distributed, "create_router:ha": ha})
     gateway = _gateway(call, tx, wanted.external_gateway_info, "create_router")
     return commands.create_router(
         tx,
@@ -157,6 +171,8 @@ def _make(call: Call, tx: Tx, wanted: RouterCreate) -> Router:
         description=wanted.description,
         admin_up=wanted.admin_state_up,
         gateway=None if gateway is UNSET else gateway,
+        distributed=distributed is not False,
+        ha=ha is not False,
         tags=tuple(wanted.tags),
     )
 
@@ -188,6 +204,7 @@ def _gateway(
 async def update(call: Call) -> Answer:
     """200: as it is now. 400: routes or gateway that cannot be. 409: floating IPs need the gateway."""
     wanted: RouterUpdate = call.body.router
+    listing.restrict(call, {"update_router:distributed": wanted.distributed, "update_router:ha": wanted.ha})
 
     def act(tx: Tx, router: Router) -> Any:
         return commands.update_router(
@@ -198,6 +215,8 @@ async def update(call: Call) -> Answer:
             admin_up=wanted.admin_state_up,
             gateway=_gateway(call, tx, wanted.external_gateway_info, "update_router"),
             routes=UNSET if wanted.routes is UNSET else _routes(wanted.routes or []),
+            distributed=wanted.distributed,
+            ha=wanted.ha,
         )
 
     return await listing.change(call, NOUN, act)

@@ -128,10 +128,13 @@ def _dhcp(plan: Plan, spec: PortSpec, version: int) -> list[UUID]:
     """The subnet's options, or a copy of them with the port's extra ones."""
     own = rows.row_id(spec.id, f"dhcpv{version}")
     served = next((row for row in _served(plan, spec, version)), None)
-    extra = dict(dhcp_option(name, value, version) for name, value, v in spec.dhcp_options if v == version)
-    if served is None or not extra:
+    if served is None or not spec.dhcp:
         plan.drop_root("DHCP_Options", own)
-        return [] if served is None else [served]
+        return []
+    extra = dict(dhcp_option(name, value, version) for name, value, v in spec.dhcp_options if v == version)
+    if not extra:
+        plan.drop_root("DHCP_Options", own)
+        return [served]
     found = plan.get("DHCP_Options", served) or {}
     inherited, cidr = found.get("options", {}), found.get("cidr", "")
     merged: dict[str, str] = {**(inherited if isinstance(inherited, Mapping) else {}), **extra}

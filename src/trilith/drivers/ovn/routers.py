@@ -97,7 +97,7 @@ def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGate
         "mac": end.mac,
         "networks": list(end.cidrs),
         "enabled": [spec.admin_up],
-        "gateway_chassis": _gateways(plan, end.port_id) if gateway else [],
+        "gateway_chassis": _gateways(plan, end.port_id, _most(end)),
         "ipv6_ra_configs": {} if gateway else ra_configs(rows.external_ids(network)),
         "external_ids": rows.marks(
             plan.cloud,
@@ -105,12 +105,19 @@ def _connect(plan: Plan, spec: RouterSpec, end: RouterInterfaceSpec | RouterGate
             end.port_id,
             network=end.network_id,
             router=spec.id,
-            gateway="true" if gateway else "",
+            gateway=str(_most(end)) if gateway else "",
         ),
     }
     inner = rows.router_port_row(end.port_id)
     plan.put("Logical_Router_Port", inner, columns)
     return inner
+
+
+def _most(end: RouterInterfaceSpec | RouterGatewaySpec) -> int:
+    """How many chassis may carry it."""
+    if isinstance(end, RouterInterfaceSpec):
+        return 0
+    return _GATEWAYS if end.standbys else 1
 
 
 def reschedule_gateways(plan: Plan, router_ports: Iterable[tuple[UUID, Row]]) -> None:
@@ -121,25 +128,26 @@ def reschedule_gateways(plan: Plan, router_ports: Iterable[tuple[UUID, Row]]) ->
         ids = rows.external_ids(columns)
         if ids.get(rows.CLOUD) == plan.cloud and ids.get("trilith:gateway"):
             before = columns.get("gateway_chassis", [])
-            wanted = _gateway_rows(plan, ids[rows.ID])
+            most = int(ids["trilith:gateway"])
+            wanted = _gateway_rows(plan, ids[rows.ID], most)
             if set(before if isinstance(before, list) else []) != set(wanted):
-                plan.put("Logical_Router_Port", row, {"gateway_chassis": _gateways(plan, ids[rows.ID])})
+                plan.put("Logical_Router_Port", row, {"gateway_chassis": _gateways(plan, ids[rows.ID], most)})
 
 
-def _gateway_rows(plan: Plan, port_id: str) -> dict[UUID, str]:
+def _gateway_rows(plan: Plan, port_id: str, most: int) -> dict[UUID, str]:
     """Standbys in an order of each router's own, so that many routers spread over the gateway nodes."""
 
     def weight(chassis: str) -> bytes:
         return hashlib.sha256(f"{port_id}|{chassis}".encode()).digest()
 
-    chosen = sorted(plan.gateway_chassis, key=weight)[:_GATEWAYS]
+    chosen = sorted(plan.gateway_chassis, key=weight)[:most]
     return {rows.row_id(port_id, f"gateway-{chassis}"): chassis for chassis in chosen}
 
 
-def _gateways(plan: Plan, port_id: str) -> list[UUID]:
+def _gateways(plan: Plan, port_id: str, most: int) -> list[UUID]:
     name = rows.router_port_name(port_id)
     made = []
-    for rank, (row, chassis) in enumerate(_gateway_rows(plan, port_id).items()):
+    for rank, (row, chassis) in enumerate(_gateway_rows(plan, port_id, most).items()):
         ids = rows.marks(plan.cloud, "gateway-chassis", port_id)
         columns: dict[str, Value] = {
             "name": f"{name}_{chassis}",
