@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from trilith import errors
-from trilith.drivers.contract import ComputeDriver, GraphicalConsole
+from trilith.drivers.contract import ComputeDriver, GraphicalConsole, PasswordSetter
 from trilith.model.guest import Artefact, BlobSource, ConsoleEndpoint, ExecResult, GuestFacts, ImageForm
 from trilith.model.plan import GuestPlan
 
@@ -74,6 +74,28 @@ class ExecArgs(msgspec.Struct, frozen=True):
     server_id: str
     argv: tuple[str, ...]
     timeout: float = 60.0
+
+
+class PasswordArgs(msgspec.Struct, frozen=True):
+    """user: "" for the guest's administrator."""
+
+    server_id: str
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"PasswordArgs(server_id={self.server_id!r}, user={self.user!r})"
+
+
+class SendArgs(msgspec.Struct, frozen=True):
+    """address: what `guest.receive` said at the destination."""
+
+    server_id: str
+    address: str
+
+
+class Address(msgspec.Struct, frozen=True):
+    address: str
 
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -231,6 +253,41 @@ async def _forget_root(agent: Agent, args: ServerArgs, progress: Callable[[int, 
     return Nothing()
 
 
+async def _rescue(agent: Agent, args: PlanArgs, progress: Callable[[int, str], None]) -> Nothing:
+    """Of a stopped server: with the plan's rescue disk, or without one."""
+    async with agent.guests.lock(args.plan.server_id):
+        await agent.guests.rescue(args.plan)
+    return Nothing()
+
+
+async def _park(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> Nothing:
+    async with agent.guests.lock(args.server_id):
+        await agent.guests.park(args.server_id)
+    return Nothing()
+
+
+async def _receive(agent: Agent, args: ServerArgs, progress: Callable[[int, str], None]) -> Address:
+    async with agent.guests.lock(args.server_id):
+        return Address(await agent.guests.receive(args.server_id))
+
+
+async def _send(agent: Agent, args: SendArgs, progress: Callable[[int, str], None]) -> Nothing:
+    async with agent.guests.lock(args.server_id):
+        await agent.guests.send(args.server_id, args.address)
+    return Nothing()
+
+
+async def _password(agent: Agent, args: PasswordArgs, progress: Callable[[int, str], None]) -> Nothing:
+    async with agent.guests.lock(args.server_id):
+        driver = agent.guests.driver(args.server_id)
+        if not isinstance(driver, PasswordSetter) or not driver.capabilities.password:
+            raise errors.Unsupported(
+                f"{driver.capabilities.pillar} guests here have no way to set a password.", capability="password"
+            )
+        await driver.set_password(args.server_id, args.user, args.password)
+    return Nothing()
+
+
 async def _snapshot(agent: Agent, args: SnapshotArgs, progress: Callable[[int, str], None]) -> Snapshot:
     async with agent.guests.lock(args.server_id):
         driver = agent.guests.driver(args.server_id)
@@ -333,6 +390,11 @@ CALLS: dict[str, Call] = {
     "guest.restore_root": Call(PlanArgs, _restore_root, "put the kept root disk and the old sizes back"),
     "guest.forget_root": Call(ServerArgs, _forget_root, "remove the kept root disk"),
     "guest.snapshot": Call(SnapshotArgs, _snapshot, "write the root disk as a file"),
+    "guest.rescue": Call(PlanArgs, _rescue, "lay out what a rescue boots from, or remove it"),
+    "guest.park": Call(ServerArgs, _park, "power off and leave the network, all else kept"),
+    "guest.receive": Call(ServerArgs, _receive, "expect a running server from another node"),
+    "guest.send": Call(SendArgs, _send, "send a running server to another node"),
+    "guest.password": Call(PasswordArgs, _password, "set a user's password inside"),
     "guest.plug": Call(PortArgs, _plug, "add an interface"),
     "guest.unplug": Call(PortArgs, _unplug, "remove an interface"),
     "guest.console_log": Call(LogArgs, _console_log, "tail of the console"),

@@ -18,10 +18,20 @@ import msgspec
 import structlog
 
 from trilith import errors
-from trilith.drivers.contract import ComputeDriver, LocalSwitch, StorageDriver
-from trilith.model.guest import Artefact, BlobSource, GuestFacts, GuestSpec, ImageForm, NicSpec, Pillar, PowerState
+from trilith.drivers.contract import ComputeDriver, LiveMigrator, LocalSwitch, StorageDriver
+from trilith.model.guest import (
+    Artefact,
+    BlobSource,
+    GuestFacts,
+    GuestSpec,
+    ImageForm,
+    NicSpec,
+    Pillar,
+    PowerState,
+    RescueSpec,
+)
 from trilith.model.instance import InstanceData
-from trilith.model.plan import GuestPlan, MetadataEndpoint
+from trilith.model.plan import GuestPlan, MetadataEndpoint, RescuePlan
 
 log = structlog.get_logger("guests")
 
@@ -111,11 +121,13 @@ class Guests:
 
     async def realize(self, plan: GuestPlan) -> Artefact:
         """The image in the form that the plan's pillar starts. Raises Unsupported when it has none."""
-        driver = self._driver(plan.pillar)
-        form = _form(plan.blob, driver)
-        artefact = await self.storage.realize(plan.blob, form)
-        if plan.kernel is not None and form is ImageForm.DISK:
-            boot = await self.storage.realize(plan.kernel, form)
+        return await self._realize(plan.pillar, plan.blob, plan.kernel)
+
+    async def _realize(self, pillar: Pillar, blob: BlobSource, kernel: BlobSource | None) -> Artefact:
+        form = _form(blob, self._driver(pillar))
+        artefact = await self.storage.realize(blob, form)
+        if kernel is not None and form is ImageForm.DISK:
+            boot = await self.storage.realize(kernel, form)
             artefact = replace(artefact, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
         return artefact
 
@@ -165,7 +177,39 @@ class Guests:
                 drive = group.create_task(self._drive(plan, artefact))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None  # the first; the other was cancelled for it
-        return self._spec(plan, artefact, disk.result(), drive.result())
+        spec = self._spec(plan, artefact, disk.result(), drive.result())
+        return spec if plan.rescue is None else replace(spec, rescue=await self._rescue_spec(plan, plan.rescue))
+
+    async def _rescue_spec(self, plan: GuestPlan, rescue: RescuePlan) -> RescueSpec:
+        artefact = await self._realize(plan.pillar, rescue.blob, rescue.kernel)
+        disk = ""
+        if artefact.form is ImageForm.DISK:
+            disk = await self.storage.create_disk(_rescue_disk(plan.server_id), size_gib=0, backing=artefact)
+        return RescueSpec(image=artefact, root_disk=disk, device=rescue.device, bus=rescue.bus, stable=rescue.stable)
+
+    async def rescue(self, plan: GuestPlan) -> None:
+        """What a stopped guest's next start boots from: the plan's rescue image, or its own root. Repeatable."""
+        if plan.rescue is None:
+            await self.storage.delete_disk(_rescue_disk(plan.server_id))
+        await self.update(plan)
+        await self._driver(plan.pillar).create(await self.spec(plan.server_id))
+
+    async def park(self, server_id: str) -> None:
+        """Off, and out of the network: everything else stays, for a later start. Repeatable."""
+        await self.driver(server_id).stop(server_id, timeout=0)
+        for nic in self.plan(server_id).nics:
+            await self.switch.unplug(nic.ifname)
+        if self._metadata is not None:
+            await self._metadata.forget(server_id)
+
+    async def receive(self, server_id: str) -> str:
+        """Expect the guest, which is laid out here, from another node; where that sends it to."""
+        driver = _migrator(self.driver(server_id))
+        await self.replug(server_id)
+        return await driver.receive(await self.spec(server_id))
+
+    async def send(self, server_id: str, address: str) -> None:
+        await _migrator(self.driver(server_id)).send(server_id, address)
 
     async def _disk(self, plan: GuestPlan, artefact: Artefact) -> str:
         if artefact.form is not ImageForm.DISK:
@@ -218,6 +262,8 @@ class Guests:
         for nic in plan.nics if plan is not None else ():
             await self.switch.unplug(nic.ifname)
         await self.storage.delete_disk(server_id)
+        if plan is None or plan.rescue is not None:
+            await self.storage.delete_disk(_rescue_disk(server_id))
         if self._config_drives is not None:
             await self._config_drives.remove(server_id)
         if self._metadata is not None:
@@ -298,6 +344,20 @@ class Guests:
             leftover.unlink()
         plans = (msgspec.json.decode(p.read_bytes(), type=GuestPlan) for p in self._dir.glob("*.json"))
         return {plan.server_id: plan for plan in plans}
+
+
+def _rescue_disk(server_id: str) -> str:
+    return f"{server_id}.rescue"
+
+
+def _migrator(driver: ComputeDriver) -> LiveMigrator:
+    if not isinstance(driver, LiveMigrator) or not driver.capabilities.live_migration:
+        raise errors.Unsupported(
+            f"{driver.capabilities.pillar} guests here do not move while they run.",
+            capability="live_migration",
+            hint="Migrate them stopped.",
+        )
+    return driver
 
 
 def _form(blob: BlobSource, driver: ComputeDriver) -> ImageForm:

@@ -11,11 +11,12 @@ import asyncio
 import errno
 import hashlib
 import os
+import shutil
 import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,8 @@ import structlog
 
 from trilith import errors
 from trilith.commands.image_inspection import Inspection
-from trilith.model.image import IMAGE_TABLE, BlobFacts, BlobReference, Image, ImageState
+from trilith.commands.image_stores import ImageStore, Stores
+from trilith.model.image import IMAGE_TABLE, LOCAL, BlobFacts, BlobReference, Image, ImageState
 from trilith.store.contract import Store
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -40,22 +42,25 @@ _pins: Counter[str] = Counter()
 _guards: dict[str, asyncio.Lock] = {}
 
 
-def hold(tx: Tx, sha256: str, kind: str, holder_id: str) -> None:
+def hold(tx: Tx, sha256: str, kind: str, holder_id: str, store: str = "") -> None:
     """Let `holder_id` need the blob; again is success.
 
-    kind: image, server or kernel. Only an image may be a blob's first holder: for the others raises Missing when no
-    one holds the blob, since its file may be gone.
+    kind: image, migration, server or kernel. Only an image or a migration may be a blob's first holder: for the others
+    raises Missing when no one holds the blob, since its file may be gone.
+    store: where an image needs it; "" for the others, whom any store's file serves.
     """
-    if tx.first(BlobReference, sha256=sha256, holder_kind=kind, holder_id=holder_id) is not None:
+    store = store or (LOCAL if kind == "image" else "")
+    if tx.first(BlobReference, sha256=sha256, holder_kind=kind, holder_id=holder_id, store=store) is not None:
         return
-    if kind != "image" and tx.first(BlobReference, sha256=sha256) is None:
+    if kind not in ("image", "migration") and tx.first(BlobReference, sha256=sha256) is None:
         raise errors.Missing(f"The image data {sha256[:12]} no longer exists.")
-    tx.add(BlobReference(id=new_id(), sha256=sha256, holder_kind=kind, holder_id=holder_id))
+    tx.add(BlobReference(id=new_id(), sha256=sha256, holder_kind=kind, holder_id=holder_id, store=store))
 
 
-def release(tx: Tx, holder_id: str, *, sha256: str = "") -> list[str]:
-    """Give up what the holder needs: one blob, or all. The hashes; their files go when nobody needs them."""
-    which = {"sha256": sha256} if sha256 else {}
+def release(tx: Tx, holder_id: str, *, sha256: str = "", store: str = "") -> list[str]:
+    """Give up what the holder needs: one blob, or all; in one store, or in all. The hashes; their files go when nobody
+    needs them."""
+    which = ({"sha256": sha256} if sha256 else {}) | ({"store": store} if store else {})
     gone = tx.remove_where(BlobReference, holder_id=holder_id, **which)
     for reference in gone:
         tx.touch(_NOUN, reference.sha256)
@@ -83,13 +88,20 @@ def staged_path(directory: Path, image_id: str) -> Path:
     return directory / "staging" / image_id
 
 
+def converted_path(directory: Path, image_id: str) -> Path:
+    """Where an import keeps what it made of the staged data; its folder is of this import alone."""
+    return directory / "converted" / image_id / "disk"
+
+
 class Sink:
     """A blob that is being written: a temporary file, hashed and inspected as its bytes pass by.
 
     The methods are blocking; use them through a thread. discard() after keep() does nothing.
     """
 
-    def __init__(self, directory: Path, inspection: Inspection | None, *, limit: int) -> None:
+    def __init__(self, directory: Path, inspection: Inspection | None, *, limit: int, also: str = "") -> None:
+        """also: a further hash by its name in hashlib, by which the bytes pass too."""
+        self.also = hashlib.new(also, usedforsecurity=False) if also else None
         self.directory = directory
         self.temporary = directory / "tmp" / uuid.uuid4().hex
         self.size = 0
@@ -119,6 +131,8 @@ class Sink:
             self._file.write(data)
         for digest in (self._md5, self._sha512, self._sha256):
             digest.update(data)
+        if self.also is not None:
+            self.also.update(data)
         if self._inspection is not None:
             self._inspection.feed(data)
 
@@ -156,9 +170,11 @@ class Sink:
 
 
 @asynccontextmanager
-async def sink(directory: Path, inspection: Inspection | None = None, *, limit: int) -> AsyncIterator[Sink]:
+async def sink(
+    directory: Path, inspection: Inspection | None = None, *, limit: int, also: str = ""
+) -> AsyncIterator[Sink]:
     """A Sink that leaves nothing behind unless it was kept."""
-    made = Sink(directory, inspection, limit=limit)
+    made = Sink(directory, inspection, limit=limit, also=also)
     try:
         yield made
     finally:
@@ -263,21 +279,32 @@ async def read_file(path: Path, *, start: int = 0, length: int | None = None) ->
         file.close()
 
 
-async def collect(store: Store, directory: Path, hashes: list[str]) -> list[str]:
-    """Remove the files of those blobs that nobody needs any more. What was removed."""
+async def collect(store: Store, stores: Stores, hashes: list[str]) -> list[str]:
+    """Remove the files of those blobs where nobody needs them any more. What was removed somewhere."""
     removed = []
     for sha256 in dict.fromkeys(hashes):
         async with _guards.setdefault(sha256, asyncio.Lock()):
-            if _pins[sha256] or await store.read(lambda r, key=sha256: r.count(BlobReference, sha256=key)):  # type: ignore[misc]
-                continue
+            found = await store.read(lambda r, key=sha256: r.select(BlobReference, sha256=key))  # type: ignore[misc]
             # nothing may be awaited between the last look at the pins and the file's leaving its name; the removal
             # itself can take long for a large file and goes to a thread
-            if not _pins[sha256] and _set_aside(directory, sha256):
+            if not _pins[sha256] and _collect_one(stores, sha256, {reference.store for reference in found}):
                 removed.append(sha256)
         _guards.pop(sha256, None)
     if removed:
-        await asyncio.to_thread(_remove_aside, directory)
+        for each in stores.writable:
+            await asyncio.to_thread(_remove_aside, each.files)
     return removed
+
+
+def _collect_one(stores: Stores, sha256: str, needed: set[str]) -> bool:
+    """needed: names of stores, "" for any: then the last copy stays."""
+    idle = [s for s in stores.writable if s.name not in needed and path_of(s.files, sha256).is_file()]
+    if "" in needed and not any(path_of(s.files, sha256).is_file() for s in stores.writable if s.name in needed):
+        idle = idle[1:]
+    gone = [_set_aside(s.files, sha256) for s in idle]
+    if not needed:
+        (stores.cache / sha256).unlink(missing_ok=True)
+    return any(gone)
 
 
 def _set_aside(directory: Path, sha256: str) -> bool:
@@ -296,11 +323,17 @@ def _remove_aside(directory: Path) -> None:
 
 
 async def unstage(directory: Path, image_id: str) -> None:
-    """Remove what was staged for the image; absent is success."""
-    await asyncio.to_thread(staged_path(directory, image_id).unlink, missing_ok=True)
+    """Remove what was staged for the image, and what was made of it; absent is success."""
+
+    def remove() -> None:
+        staged_path(directory, image_id).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(converted_path(directory, image_id).parent)
+
+    await asyncio.to_thread(remove)
 
 
-async def sweep(store: Store, directory: Path, node: str) -> None:
+async def sweep(store: Store, stores: Stores, node: str) -> None:
     """At the start, before uploads are taken: end what a process of this node left half-way, and remove its files.
 
     Uploads go back to queued; temporary files, staged data without an image that waits for it, and blobs without a
@@ -310,10 +343,14 @@ async def sweep(store: Store, directory: Path, node: str) -> None:
     waiting = await store.read(
         lambda r: {i.id for i in r.select(Image, state=[ImageState.UPLOADING, ImageState.IMPORTING])}
     )
-    names = await asyncio.to_thread(_leftovers, directory, waiting)
-    column = REGISTRY[BlobReference].table.c.sha256
-    needed = await store.read(lambda r: set(r.conn.execute(sa.select(column).distinct()).scalars()))
-    gone = await collect(store, directory, [name for name in names if name not in needed])
+    columns = REGISTRY[BlobReference].table.c
+    pairs = sa.select(columns.sha256, columns.store).distinct()
+    needed = await store.read(lambda r: {(row[0], row[1]) for row in r.conn.execute(pairs)})
+    names: list[str] = []
+    for each in stores.writable:
+        there = await asyncio.to_thread(_leftovers, each, waiting)
+        names += [name for name in there if (name, each.name) not in needed]
+    gone = await collect(store, stores, names)
     if gone:
         log.info("removed image data without an image", count=len(gone))
 
@@ -324,19 +361,23 @@ def _requeue(tx: Tx, node: str) -> None:
         tx.change(image, state=state, uploader="", message="The upload was interrupted.")
 
 
-def _leftovers(directory: Path, waiting: set[str]) -> list[str]:
+def _leftovers(store: ImageStore, waiting: set[str]) -> list[str]:
+    directory = store.files
     _remove_aside(directory)
     for path in (directory / "tmp").glob("*"):
         path.unlink(missing_ok=True)
     for path in (directory / "staging").glob("*"):
         if path.name not in waiting:
             path.unlink(missing_ok=True)
+    for path in (directory / "converted").glob("*"):
+        if path.name not in waiting:
+            shutil.rmtree(path)
     if not directory.is_dir():
         return []
     return [p.name for p in directory.iterdir() if len(p.name) == 64 and p.is_file()]
 
 
-async def keep_swept(store: Store, directory: Path) -> None:
+async def keep_swept(store: Store, stores: Stores) -> None:
     """Until cancelled: remove blobs as their last reference goes, whoever released it."""
     cursor = await store.head()
     while True:
@@ -351,7 +392,7 @@ async def keep_swept(store: Store, directory: Path) -> None:
         cursor = rows[-1].cursor
         hashes = [row.id for row in rows if row.noun == _NOUN]
         if hashes:
-            await collect(store, directory, hashes)
+            await collect(store, stores, hashes)
 
 
 def holders(reader: Reader, sha256: str) -> list[BlobReference]:

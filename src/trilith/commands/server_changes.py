@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, images, ports, quota, server_networks
+from trilith.commands import blobs, consoles, ports, quota, server_moves, server_networks, server_root
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import (
     check_sizes,
     require_capability,
     submit_job,
+    usable_flavor,
     usable_image,
 )
 from trilith.jobs import arguments as args
 from trilith.model import server as model
-from trilith.model.guest import Pillar
 from trilith.model.image import Image
 from trilith.model.network import Port
 from trilith.model.record import Actor
-from trilith.model.server import Flavor, Server, ServerState
+from trilith.model.server import MigrationType, Server, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.store.tx import Tx
 
@@ -58,6 +58,7 @@ def rebuild(
     sealed = None
     if user_data is not None:
         sealed = tx.sealer.seal(user_data, context=f"server.user_data:{server.id}") if user_data else ""
+    consoles.forget(tx, server.id)
     blobs.hold(tx, image.sha256, "server", server.id)
     if kernel := image.properties.get("trilith_kernel"):
         blobs.hold(tx, kernel, "server", server.id)
@@ -80,19 +81,21 @@ def rebuild(
         image_format=image.disk_format,
         image_properties=image.properties,
         old_sha256=server.image_sha256,
+        old_image_id=server.image_id,
         start=server.state is not ServerState.STOPPED,
     )
     job = submit_job(tx, server, "server.rebuild", arguments, action="rebuild")
-    # what the user sees changes at once, as in Nova; the image follows when the new root is there
-    return tx.change(server, **model.begin(server, "rebuilding"), **given, job_id=job.id)
+    # what the user sees changes at once, as in Nova; what the root is of follows when the new one is there
+    return tx.change(server, **model.begin(server, "rebuilding"), **given, image_id=image.id, job_id=job.id)
 
 
 def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
-    """To another flavor on the same node, to be confirmed or reverted. Raises Invalid, QuotaExceeded, Conflict."""
+    """To another flavor, to be confirmed or reverted: on its node, or where that has no room, on another.
+
+    Raises Invalid, QuotaExceeded, Conflict.
+    """
     model.require(server, "resize_prep")
-    flavor = tx.find(Flavor, flavor_id)
-    if flavor is None or flavor.disabled:
-        raise errors.Invalid(f"Flavor {flavor_id} could not be found.", field="flavorRef")
+    flavor = usable_flavor(tx, actor, flavor_id)
     if flavor.id == server.flavor.id:
         raise errors.Invalid("When resizing, instances must change flavor!", field="flavorRef")
     if 0 < flavor.disk < server.flavor.disk or (flavor.disk == 0 and server.flavor.disk > 0):
@@ -105,8 +108,14 @@ def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
         "ram": max(0, flavor.ram - server.flavor.ram),
     }
     quota.use(tx, server.project_id, extra)
-    arguments = args.Resize(flavor=flavor.data(), was_running=server.state is ServerState.ACTIVE)
+    if not server_moves.has_room(tx, server, flavor.data()):
+        return server_moves.move_cold(tx, server, flavor.data(), kind=MigrationType.RESIZE, action="resize")
+    migration = server_moves.record(tx, server, MigrationType.RESIZE, dest=server.node, flavor=flavor.id)
+    arguments = args.Resize(
+        flavor=flavor.data(), was_running=server.state is ServerState.ACTIVE, migration_id=migration.id
+    )
     job = submit_job(tx, server, "server.resize", arguments, action="resize")
+    tx.change(migration, job_id=job.id)
     return tx.change(server, **model.begin(server, "resize_prep"), job_id=job.id)
 
 
@@ -130,26 +139,21 @@ def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str
     """
     model.require(server, "image_snapshot")
     require_capability(tx, server, "snapshot", "have no snapshots")
-    source = tx.find(Image, server.image_id)
-    properties = {
-        **{k: v for k, v in server.image_properties.items() if not k.startswith("trilith_build")},
-        "image_type": "snapshot",
-        "instance_uuid": server.id,
-        "base_image_ref": server.image_id,
-        "user_id": actor.user_id,
-        **metadata,
-    }
-    image = images.begin_snapshot(
-        tx,
-        name=name,
-        owner=actor.project_id,
-        disk_format="root-tar" if server.pillar is Pillar.LXC else "qcow2",
-        properties=properties,
-        min_disk=server.flavor.disk or (source.min_disk if source else 0),
-        min_ram=source.min_ram if source else 0,
-    )
+    image = server_root.begin_image(tx, actor, server, name=name, owner=actor.project_id, properties=metadata)
     job = submit_job(tx, server, "server.snapshot", args.Snapshot(image_id=image.id), action="createImage")
     tx.change(server, **model.begin(server, "image_snapshot"), job_id=job.id)
+    return image
+
+
+def backup(tx: Tx, actor: Actor, server: Server, name: str, backup_type: str, rotation: int) -> Image:
+    """As `snapshot`; when it is made, the oldest of this type beyond `rotation` are deleted. Raises as `snapshot`."""
+    model.require(server, "image_backup")
+    require_capability(tx, server, "snapshot", "have no snapshots")
+    properties = {"image_type": "backup", "backup_type": backup_type}
+    image = server_root.begin_image(tx, actor, server, name=name, owner=actor.project_id, properties=properties)
+    arguments = args.Backup(image_id=image.id, backup_type=backup_type, rotation=rotation)
+    job = submit_job(tx, server, "server.backup", arguments, action="createBackup")
+    tx.change(server, **model.begin(server, "image_backup"), job_id=job.id)
     return image
 
 

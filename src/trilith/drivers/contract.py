@@ -35,8 +35,10 @@ __all__ = [
     "ComputeDriver",
     "GraphicalConsole",
     "InteractiveShell",
+    "LiveMigrator",
     "LocalSwitch",
     "NetworkDriver",
+    "PasswordSetter",
     "StorageCapabilities",
     "StorageDriver",
     "Terminal",
@@ -59,6 +61,10 @@ class ComputeCapabilities:
     vnc_console: bool = False  # guests have a screen: the driver is a GraphicalConsole, too
     execute: bool = False  # run a command inside
     shell: bool = False  # an interactive login shell inside: the driver is an InteractiveShell, too
+    password: bool = False  # sets a user's password inside: the driver is a PasswordSetter, too
+    rescue: bool = False  # `start` boots a spec's rescue image, the guest's own root beside it
+    stable_rescue: bool = False  # … without moving the guest's own disks
+    live_migration: bool = False  # moves a running guest to another node: the driver is a LiveMigrator, too
     disk_limit: bool = True  # flavor's disk is enforced; false makes placement refuse disk > 0
     emulated: bool = False  # no hardware virtualisation: runs, slowly
     simulated: bool = False
@@ -174,6 +180,33 @@ class GraphicalConsole(Protocol):
     async def screen(self, server_id: str) -> ConsoleEndpoint:
         """Where the guest's screen is: RFB (RFC 6143) on a unix socket, without a password, as nobody but the agent
         reaches it. Raises Conflict when the guest does not run, Unsupported for one without a screen."""
+        ...
+
+
+@runtime_checkable
+class PasswordSetter(Protocol):
+    """What a ComputeDriver with the capability `password` is besides."""
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        """Of a running guest's user; "" for its administrator. The password is in no argument list and no log.
+
+        Raises Conflict for a guest that does not run or has nothing inside that could do it; Backend with its words.
+        """
+        ...
+
+
+@runtime_checkable
+class LiveMigrator(Protocol):
+    """What a ComputeDriver with the capability `live_migration` is besides."""
+
+    async def receive(self, spec: GuestSpec) -> str:
+        """At the destination, where `create` has laid the guest out: where the source sends it to. Repeatable."""
+        ...
+
+    async def send(self, server_id: str, address: str) -> None:
+        """At the source: memory, devices and local disks go to `address`. The guest runs there, or is paused there as
+        it was here, when this returns; here it is shut down. A guest that is shut down here and known there has been
+        sent already. Raises Conflict for one that does not run; after any error it runs here as before."""
         ...
 
 

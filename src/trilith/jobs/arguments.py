@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from trilith.model.guest import PowerState
-from trilith.model.server import FlavorData
+from trilith.model.server import FlavorData, Rescue
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -34,11 +34,33 @@ class Rebuild(msgspec.Struct, frozen=True):
     image_properties: dict[str, str]
     old_sha256: str = ""
     start: bool = True
+    old_image_id: str = ""
 
 
 class Resize(msgspec.Struct, frozen=True):
+    """migration_id: its record."""
+
     flavor: FlavorData
     was_running: bool = True
+    migration_id: str = ""
+
+
+class Migrate(msgspec.Struct, frozen=True):
+    """To another node, with a new flavor or the old one. node: the one that the request names, "" for any."""
+
+    flavor: FlavorData
+    migration_id: str
+    node: str = ""
+    was_running: bool = True
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A live migration or an evacuation. node: the one that the request names, "" for any. start: whether the server
+    runs afterwards."""
+
+    migration_id: str
+    node: str = ""
+    start: bool = True
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -47,6 +69,43 @@ class Settle(msgspec.Struct, frozen=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     image_id: str
+
+
+class Backup(msgspec.Struct, frozen=True):
+    image_id: str
+    backup_type: str
+    rotation: int
+
+
+class Shelve(msgspec.Struct, frozen=True):
+    image_id: str
+    was_running: bool = True
+
+
+class Offload(msgspec.Struct, frozen=True):
+    pass
+
+
+class Unshelve(msgspec.Struct, frozen=True):
+    """node: the one that the request names, "" for any."""
+
+    node: str = ""
+
+
+class StartRescue(msgspec.Struct, frozen=True):
+    rescue: Rescue
+    was_running: bool = True
+
+
+class EndRescue(msgspec.Struct, frozen=True):
+    pass
+
+
+class Password(msgspec.Struct, frozen=True):
+    """sealed: the new password, for the context `server.admin_pass:<id>`. user: "" for the administrator."""
+
+    sealed: str
+    user: str = ""
 
 
 class PortChange(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports
 from trilith.commands.server_networks import OWNER
-from trilith.jobs import arguments, server_plan
+from trilith.jobs import arguments, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, server
 from trilith.model import server as model
@@ -121,7 +121,8 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
         memory_mib=found.flavor.ram,
         disk_gib=found.flavor.disk,
         pillars=forms_allow(found.image_format, found.image_properties),
-        chosen=wanted_pillar(found.image_properties, extra),
+        # the pillar is fixed at creation
+        chosen=found.pillar or wanted_pillar(found.image_properties, extra),
         traits=frozenset(t for t, v in traits.items() if v == "required"),
         forbidden=frozenset(t for t, v in traits.items() if v == "forbidden"),
         zone=found.zone_requested,
@@ -204,7 +205,7 @@ async def _unplace(context: Context[arguments.Create]) -> None:
     await context.store.write(body)
 
 
-async def _lay_out(context: Context[arguments.Create]) -> None:
+async def lay_out(context: Context[Any]) -> None:
     """On its node, and beside it its ports in the network's backend: neither needs the other before the start."""
 
     def read(reader: Reader) -> tuple[str, GuestPlan, list[str]]:
@@ -212,6 +213,7 @@ async def _lay_out(context: Context[arguments.Create]) -> None:
         ids = [p.id for p in server_plan.ports_of(reader, found.id)]
         return found.node, server_plan.build(reader, context.services, found), ids
 
+    await vendor_data.gather(context.services, context.job.resource_id)
     node, plan, ids = await context.store.read(read)
     context.memo["ports"] = ids
     try:
@@ -223,7 +225,7 @@ async def _lay_out(context: Context[arguments.Create]) -> None:
         raise failed.exceptions[0] from None  # the first; the other was cancelled for it, or says the same
 
 
-async def _remove(context: Context[arguments.Create]) -> None:
+async def remove(context: Context[Any]) -> None:
     found = await server(context)
     if found.node:
         await order(context, found.node, "guest.delete", ServerArgs(found.id), timeout=120)
@@ -257,7 +259,7 @@ CREATE = Kind(
     args=arguments.Create,
     steps=(
         Step("place", _place, undo=_unplace, timeout=30, event="compute__do_build_and_run_instance", rows=_place_rows),
-        Step("create", _lay_out, undo=_remove, timeout=600, on_node=True, lazy=True),
+        Step("create", lay_out, undo=remove, timeout=600, on_node=True, lazy=True),
         Step("start", _start, timeout=150, on_node=True, lazy=True),
         Step("up", _wait_up, timeout=90),
     ),

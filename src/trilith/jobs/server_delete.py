@@ -6,29 +6,28 @@ from typing import Any
 
 from trilith import errors
 from trilith.agent.calls import ServerArgs
-from trilith.commands import allocations, blobs, boot_data, ports, quota
+from trilith.commands import allocations, blobs, boot_data, ports, quota, server_moves, server_root
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, server
 from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.job import Job
-from trilith.model.server import IdRange, Server
+from trilith.model.server import IdRange, Migration, Server
 from trilith.store.tx import Tx
 
 
 async def _on_node(context: Context[arguments.Delete]) -> None:
     found = await server(context)
-    if not found.node:
-        return
-    try:
-        await order(context, found.node, "guest.delete", ServerArgs(found.id), timeout=120)
-    except errors.Backend as err:
-        if found.node in context.services.links.connected():
-            raise
-        # As Nova's local delete: the node is away. When it comes back its report shows a guest that nobody owns,
-        # and reconciliation removes it there.
-        context.note(f"{found.node} is away ({err.message}); the guest is removed when it reports again")
+    for node in filter(None, (found.old_node, found.node)):
+        try:
+            await order(context, node, "guest.delete", ServerArgs(found.id), timeout=120)
+        except errors.Backend as err:
+            if node in context.services.links.connected():
+                raise
+            # As Nova's local delete: the node is away. When it comes back its report shows a guest that nobody owns,
+            # and reconciliation removes it there.
+            context.note(f"{node} is away ({err.message}); the guest is removed when it reports again")
 
 
 async def _record(context: Context[arguments.Delete]) -> None:
@@ -46,6 +45,9 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
         else:
             ports.unbind(tx, port)
     allocations.release(tx, found.id)
+    for migration in tx.select(Migration, server_id=found.id, status=list(server_moves.UNSETTLED)):
+        server_moves.settle(tx, migration, "confirmed" if migration.status == "finished" else "error")
+    server_root.drop_shelved_image(tx, found)
     blobs.release(tx, found.id)
     boot_data.forget(tx, found.id)
     for held in tx.select(IdRange, id=found.id):
@@ -56,6 +58,7 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
         **model.end(found, "deleting"),
         power=PowerState.SHUTDOWN,
         user_data="",
+        rescue=None,
         terminated_at=tx.now,
         deleted_at=tx.now,
     )

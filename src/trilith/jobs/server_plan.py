@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trilith import errors
-from trilith.commands import server_details
+from trilith.commands import boot_data, server_details
 from trilith.config import Settings
 from trilith.jobs.services import Services
-from trilith.model.guest import BlobSource, NicSpec
+from trilith.model.guest import BlobSource, NicSpec, Pillar
 from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair, TaggedDevice
 from trilith.model.network import Network, Port, Subnet, guest_dns
-from trilith.model.plan import GuestPlan, MetadataEndpoint, interface_name
+from trilith.model.plan import GuestPlan, MetadataEndpoint, RescuePlan, interface_name
 from trilith.model.server import Server
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
@@ -37,6 +37,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
     user_data = (
         reader.sealer.open(server.user_data, context=f"server.user_data:{server.id}") if server.user_data else b""
     )
+    files, vendor = boot_data.read(reader, server.id)
     instance = InstanceData(
         uuid=server.id,
         name=server.name,
@@ -49,11 +50,10 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         meta=server.metadata,
         user_data=user_data or None,
         admin_pass=_password(reader, server),
-        devices=tuple(
-            TaggedDevice(type="nic", tags=(tag,), mac=p.mac_address)
-            for p in ports
-            if (tag := server_details.nic_tag(server, p.id))
-        ),
+        devices=_devices(server, ports),
+        files=files,
+        vendor_data=vendor.static,
+        vendor_data2=vendor.dynamic,
         launch_index=server.launch_index,
         reservation_id=server.reservation_id,
         networks=tuple(
@@ -74,7 +74,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         memory_mib=server.flavor.ram,
         disk_gib=server.flavor.disk,
         blob=_blob(services, server.image_sha256, server.image_format, server.image_properties),
-        kernel=_kernel(services, server),
+        kernel=_kernel(services, server.image_properties),
         identity=server.identity,
         nics=nics,
         processes_max=int(server.flavor.extra_specs.get("trilith:processes", "4096")),
@@ -83,12 +83,33 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         instance=instance,
         metadata=_endpoints(reader, networks, subnets),
         running=running,
+        rescue=_rescue(services, server),
     )
+
+
+def _devices(server: Server, ports: list[Port]) -> tuple[TaggedDevice, ...]:
+    """The tagged ones: what the user named by a tag, the guest finds by it."""
+    found = [
+        TaggedDevice(type="nic", tags=(tag,), mac=p.mac_address)
+        for p in ports
+        if (tag := server_details.nic_tag(server, p.id))
+    ]
+    if tag := server.system_metadata.get(server_details.DISK_TAG, ""):
+        container = server.pillar is Pillar.LXC
+        bus = server.identity.disk_bus if server.identity and not container else "none"
+        found.append(TaggedDevice(type="disk", tags=(tag,), bus=bus, path="" if container else _ROOT.get(bus, "")))
+    return tuple(found)
+
+
+#: where guests find their root disk, by its bus
+_ROOT = {"virtio": "/dev/vda", "scsi": "/dev/sda", "sata": "/dev/sda", "usb": "/dev/sda", "ide": "/dev/hda"}
 
 
 def _password(reader: Reader, server: Server) -> str:
     """The administrator's password that the creation answered with; it reaches the guest by its config drive only."""
     sealed = server.system_metadata.get(server_details.ADMIN_PASS, "")
+    if server.rescue is not None:
+        sealed = server.rescue.admin_pass or sealed
     return reader.sealer.open(sealed, context=f"server.admin_pass:{server.id}").decode() if sealed else ""
 
 
@@ -96,11 +117,24 @@ def _blob(services: Services, sha256: str, disk_format: str, properties: dict[st
     return BlobSource(sha256=sha256, path=str(services.blobs / sha256), disk_format=disk_format, properties=properties)
 
 
-def _kernel(services: Services, server: Server) -> BlobSource | None:
-    sha256 = server.image_properties.get(KERNEL, "")
+def _kernel(services: Services, properties: dict[str, str]) -> BlobSource | None:
+    sha256 = properties.get(KERNEL, "")
     if not sha256:
         return None
-    return _blob(services, sha256, server.image_properties.get(KERNEL_FORMAT, "root-tar"), {})
+    return _blob(services, sha256, properties.get(KERNEL_FORMAT, "root-tar"), {})
+
+
+def _rescue(services: Services, server: Server) -> RescuePlan | None:
+    if server.rescue is None:
+        return None
+    image = server.rescue.image
+    return RescuePlan(
+        blob=_blob(services, image.sha256, image.disk_format, image.properties),
+        kernel=_kernel(services, image.properties),
+        device=server.rescue.device,
+        bus=server.rescue.bus,
+        stable=server.rescue.stable,
+    )
 
 
 def _nic(port: Port, network: Network, number: int) -> NicSpec:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from trilith.agent.calls import PlanArgs, ServerArgs
-from trilith.commands import blobs
-from trilith.jobs import arguments, server_plan
+from trilith.commands import server_root
+from trilith.jobs import arguments, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, require_node, server, wait_up
 from trilith.model import server as model
 from trilith.model.guest import PowerState
-from trilith.model.job import Job
+from trilith.model.job import Job, JobError
 from trilith.model.server import Server
 from trilith.store.tx import Tx
 
@@ -29,6 +29,7 @@ def _with_image(found: Server, args: arguments.Rebuild) -> Server:
 
 async def _rebuild(context: Context[arguments.Rebuild]) -> None:
     found = _with_image(await server(context), context.args)
+    await vendor_data.gather(context.services, found.id)
     plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
     await order(context, require_node(found), "guest.rebuild", PlanArgs(plan), timeout=600)
 
@@ -53,8 +54,8 @@ def _finish(tx: Tx, job: Job, args: arguments.Rebuild) -> None:
     changes: dict[str, Any] = model.end(found, "rebuilding")
     if args.start:
         changes["state"] = model.ServerState.ACTIVE  # from ERROR a rebuild recovers
-    image = _with_image(found, args)
-    tx.change(
+    image, before = _with_image(found, args), server_root.root_of(found)
+    found = tx.change(
         found,
         **changes,
         image_id=image.image_id,
@@ -65,8 +66,15 @@ def _finish(tx: Tx, job: Job, args: arguments.Rebuild) -> None:
         launched_at=tx.now,
         fault=None,
     )
-    if args.old_sha256 and args.old_sha256 != args.image_sha256:
-        blobs.release(tx, found.id, sha256=args.old_sha256)
+    server_root.let_go(tx, found, before)
+
+
+def _fail(tx: Tx, job: Job, args: arguments.Rebuild, error: JobError) -> None:
+    """The image shown is again the one that the root is of."""
+    found = owned(tx, job)
+    if found is not None and found.job_id == job.id and args.old_image_id:
+        tx.change(found, image_id=args.old_image_id)
+    fail(tx, job, args, error)
 
 
 REBUILD = Kind(
@@ -78,7 +86,7 @@ REBUILD = Kind(
         Step("up", _up, timeout=90),
     ),
     finish=_finish,
-    fail=fail,
+    fail=_fail,
     deadline=1200,
     summary="replace a server's root by an image",
 )

@@ -1,4 +1,4 @@
-"""server.resize, confirm and revert, on one node.
+"""server.resize, on the node where the server is. Where that has no room, it is a server.migrate with a new flavor.
 
 The old disk is kept beside the new one until the user decides: confirm forgets it, revert puts it back, as Nova does.
 """
@@ -6,14 +6,12 @@ The old disk is kept beside the new one until the user decides: confirm forgets 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from trilith.agent.calls import PlanArgs, ServerArgs, StopArgs
-from trilith.commands import allocations, quota
+from trilith.commands import allocations, quota, server_moves
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import (
-    fail,
     fail_softly,
     finish_action,
     order,
@@ -26,7 +24,7 @@ from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.job import Job, JobError
 from trilith.model.node import ResourceProvider
-from trilith.model.server import FlavorData, Server
+from trilith.model.server import FlavorData, Migration, Server
 from trilith.store.tx import Tx
 
 #: system_metadata key: whether the server ran before its resize
@@ -110,6 +108,8 @@ def _resized(tx: Tx, job: Job, args: arguments.Resize) -> None:
     if found is None or found.job_id != job.id:
         return
     power = PowerState.RUNNING if args.was_running else PowerState.SHUTDOWN
+    if args.migration_id:
+        tx.change(tx.get(Migration, args.migration_id), status="finished")
     tx.change(
         found,
         **model.end(found, "resize_prep"),
@@ -124,11 +124,18 @@ def _resized(tx: Tx, job: Job, args: arguments.Resize) -> None:
 def _not_resized(tx: Tx, job: Job, args: arguments.Resize, error: JobError) -> None:
     found = owned(tx, job)
     if found is not None:
-        quota.free(tx, found.project_id, _growth(found.flavor, args.flavor))
+        growth_back(tx, found, args.flavor)
+    if args.migration_id:
+        server_moves.settle(tx, tx.find(Migration, args.migration_id), "error")
     fail_softly(tx, job, args, error)
 
 
-def _growth(old: FlavorData, new: FlavorData) -> dict[str, int]:
+def growth_back(tx: Tx, found: Server, flavor: FlavorData) -> None:
+    """What a resize that came to nothing used of the quota."""
+    quota.free(tx, found.project_id, growth(found.flavor, flavor))
+
+
+def growth(old: FlavorData, new: FlavorData) -> dict[str, int]:
     return {"cores": max(0, new.vcpus - old.vcpus), "ram": max(0, new.ram - old.ram)}
 
 
@@ -146,70 +153,4 @@ RESIZE = Kind(
     fail=_not_resized,
     deadline=1200,
     summary="change a server's sizes",
-)
-
-
-async def _forget(context: Context[arguments.Settle]) -> None:
-    found = await server(context)
-    await order(context, require_node(found), "guest.forget_root", ServerArgs(found.id), timeout=120)
-
-
-def _confirmed(tx: Tx, job: Job, args: Any) -> None:
-    finish_action(tx, job)
-    found = owned(tx, job)
-    if found is None or found.job_id != job.id or found.old_flavor is None:
-        return
-    quota.free(tx, found.project_id, _growth(found.flavor, found.old_flavor))
-    reclaim(tx, found, found.flavor)
-    stopped = found.power is PowerState.SHUTDOWN
-    event = "resize_confirming_stopped" if stopped else "resize_confirming"
-    tx.change(found, **model.end(found, event), old_flavor=None, fault=None)
-
-
-CONFIRM = Kind(
-    name="server.confirm_resize",
-    args=arguments.Settle,
-    steps=(Step("forget", _forget, timeout=150, on_node=True, event="compute_confirm_resize"),),
-    finish=_confirmed,
-    fail=fail_softly,
-    deadline=600,
-    summary="keep the new sizes of a server",
-)
-
-
-async def _revert(context: Context[arguments.Settle]) -> None:
-    found = await server(context)
-    if found.old_flavor is None:
-        return
-    old = replace(found, flavor=found.old_flavor)
-    plan = await context.store.read(lambda r: server_plan.build(r, context.services, old))
-    node = require_node(found)
-    await order(context, node, "guest.stop", StopArgs(found.id, 0.0), timeout=90)
-    await order(context, node, "guest.restore_root", PlanArgs(plan), timeout=300)
-    if found.system_metadata.get(WAS_RUNNING, "True") == "True":
-        await order(context, node, "guest.start", ServerArgs(found.id), timeout=120)
-        await wait_up(context)
-
-
-def _reverted(tx: Tx, job: Job, args: Any) -> None:
-    finish_action(tx, job)
-    found = owned(tx, job)
-    if found is None or found.job_id != job.id or found.old_flavor is None:
-        return
-    quota.free(tx, found.project_id, _growth(found.old_flavor, found.flavor))
-    reclaim(tx, found, found.old_flavor)
-    running = found.system_metadata.get(WAS_RUNNING, "True") == "True"
-    event = "resize_reverting" if running else "resize_reverting_stopped"
-    power = PowerState.RUNNING if running else PowerState.SHUTDOWN
-    tx.change(found, **model.end(found, event), flavor=found.old_flavor, old_flavor=None, power=power, fault=None)
-
-
-REVERT = Kind(
-    name="server.revert_resize",
-    args=arguments.Settle,
-    steps=(Step("revert", _revert, timeout=600, on_node=True, event="compute_revert_resize"),),
-    finish=_reverted,
-    fail=fail,
-    deadline=900,
-    summary="put back the old sizes and the old root of a server",
 )

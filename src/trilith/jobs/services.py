@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trilith.cluster.links import Links
+from trilith.commands.image_stores import Stores
 from trilith.drivers.contract import NetworkDriver
 from trilith.store.contract import Store
 
@@ -24,5 +26,14 @@ class Services:
 
     @property
     def blobs(self) -> Path:
-        """Directory of uploaded blobs, a file a SHA-256."""
+        """Directory of uploaded blobs, a file a SHA-256: the default store of images."""
         return self.settings.state / "images"
+
+    @cached_property
+    def stores(self) -> Stores:
+        """All of them. Raises Invalid for a setting that cannot be read."""
+        return Stores(self.settings.image_stores, self.blobs)
+
+    def blob(self, sha256: str) -> Path:
+        """The file of a blob, wherever it lies; where it lies nowhere, its place in the default store. Blocking."""
+        return self.stores.find(sha256) or self.blobs / sha256

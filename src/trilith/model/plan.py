@@ -21,6 +21,17 @@ class MetadataEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RescuePlan:
+    """What a server in rescue boots from. device, bus, stable: as in model.server.Rescue."""
+
+    blob: BlobSource
+    kernel: BlobSource | None = None
+    device: str = "disk"
+    bus: str = ""
+    stable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPlan:
     """blob: the image; kernel: the image whose kernel boots it, where that is another.
 
@@ -47,6 +58,7 @@ class GuestPlan:
     metadata: tuple[MetadataEndpoint, ...] = ()
     running: bool = True
     version: int = 1
+    rescue: RescuePlan | None = None
 
 
 def interface_name(port_id: str) -> str:

@@ -93,7 +93,7 @@ class ServerReconciler:
         if self._orphans[key] < _SEEN_TWICE:
             return
         alive = await self._services.store.read(lambda r: r.find(Server, server_id))
-        if alive is not None and (alive.node == node or alive.task):
+        if alive is not None and (node in (alive.node, alive.old_node) or alive.task):
             return
         log.warning("a guest that no server owns is removed", node=node, server=server_id)
         await self._services.links.call(node, "guest.delete", ServerArgs(server_id), Nothing, timeout=120)

@@ -137,7 +137,13 @@ table_of(s.IdRange, "id_ranges", unique=(("base",),))
 # images
 table_of(im.Image, "images", noun="image", tombstone=True, index=(("owner",), ("name",), ("sha256",)))
 table_of(im.ImageMember, "image_members", noun="image", unique=(("image_id", "member_id"),), index=(("member_id",),))
-table_of(im.BlobReference, "blob_references", unique=(("sha256", "holder_kind", "holder_id"),), index=(("holder_id",),))
+table_of(
+    im.BlobReference,
+    "blob_references",
+    unique=(("sha256", "holder_kind", "holder_id", "store"),),
+    index=(("holder_id",),),
+)
+table_of(im.CachedImage, "cached_images", unique=(("image_id", "node"),), index=(("sha256",),))
 table_of(md.MetadefNamespace, "metadef_namespaces", noun="metadef_namespace", unique=(("namespace",),))
 table_of(md.MetadefResourceType, "metadef_resource_types", unique=(("name",),))
 

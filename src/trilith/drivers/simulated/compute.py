@@ -41,6 +41,7 @@ class _Guest(msgspec.Struct):
     spec: GuestSpec
     power: PowerState
     started_at: float = 0.0
+    passwords: dict[str, str] = {}  # user → what was set; nothing logs in here
 
 
 class SimulatedCompute:
@@ -74,6 +75,10 @@ class SimulatedCompute:
             vnc_console=self._pillar is not Pillar.LXC,  # as the real ones: a container has no screen
             execute=True,
             shell=self._pillar is Pillar.LXC,
+            password=True,
+            rescue=True,
+            stable_rescue=self._pillar is Pillar.KVM,
+            live_migration=self._pillar is not Pillar.LXC,
             simulated=True,
         )
 
@@ -98,6 +103,7 @@ class SimulatedCompute:
     async def start(self, spec: GuestSpec) -> None:
         self.fault("start")
         guest = self._get(spec.server_id)
+        guest.spec = spec
         if guest.power is not PowerState.RUNNING:
             self._set(guest, PowerState.RUNNING, GuestEventKind.STARTED)
 
@@ -160,6 +166,30 @@ class SimulatedCompute:
     async def resize(self, spec: GuestSpec) -> None:
         self.fault("resize")
         self._write(_Guest(spec, self._get(spec.server_id).power))
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        self.fault("set_password")
+        guest = self._running(server_id)
+        guest.passwords = guest.passwords | {user or "root": password}
+        self._write(guest)
+
+    async def receive(self, spec: GuestSpec) -> str:
+        self.fault("receive")
+        return str(self._path(self._get(spec.server_id).spec.server_id))
+
+    async def send(self, server_id: str, address: str) -> None:
+        """The guest's memory is its file: its state goes into the other node's."""
+        self.fault("send")
+        guest, there = self._get(server_id), _read(Path(address))
+        if guest.power is PowerState.SHUTDOWN and there.power is not PowerState.SHUTDOWN:
+            return
+        if guest.power not in (PowerState.RUNNING, PowerState.PAUSED):
+            raise errors.Conflict(f"The server {server_id} does not run.")
+        there.power, there.started_at, there.passwords = guest.power, guest.started_at, guest.passwords
+        _keep(Path(address), there)
+        guest.power = PowerState.SHUTDOWN  # it ended by its move, which is no event of its own
+        self._hang_up(server_id)
+        self._write(guest)
 
     async def snapshot(self, server_id: str, dest: str) -> None:
         self.fault("snapshot")
@@ -256,10 +286,7 @@ class SimulatedCompute:
         return guest
 
     def _write(self, guest: _Guest) -> None:
-        path = self._path(guest.spec.server_id)
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(guest))
-        fresh.replace(path)
+        _keep(self._path(guest.spec.server_id), guest)
 
     def _set(self, guest: _Guest, power: PowerState, kind: GuestEventKind) -> None:
         if power is PowerState.RUNNING and kind in (GuestEventKind.STARTED, GuestEventKind.REBOOTED):
@@ -269,3 +296,13 @@ class SimulatedCompute:
         if power in (PowerState.SHUTDOWN, PowerState.CRASHED):
             self._hang_up(guest.spec.server_id)
         self._events.put_nowait(GuestEvent(server_id=guest.spec.server_id, kind=kind, at=time.time()))
+
+
+def _read(path: Path) -> _Guest:
+    return msgspec.json.decode(path.read_bytes(), type=_Guest)
+
+
+def _keep(path: Path, guest: _Guest) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(guest))
+    fresh.replace(path)

@@ -62,14 +62,23 @@ def upgrade() -> None:
         "address:text targets:text",
     )
     index("audit_at", "audit", "at")
-    table("blob_references", RECORD, "sha256:text holder_kind:text holder_id:text")
+    table("blob_references", RECORD, "sha256:text holder_kind:text holder_id:text store:text")
     index("blob_references_holder_id", "blob_references", "holder_id")
     index("blob_references_id", "blob_references", "id", unique=True)
     index(
-        "blob_references_sha256_holder_kind_holder_id", "blob_references", "sha256 holder_kind holder_id", unique=True
+        "blob_references_sha256_holder_kind_holder_id_store",
+        "blob_references",
+        "sha256 holder_kind holder_id store",
+        unique=True,
     )
     table("boot_data", RECORD, "files:text vendor:text")
     index("boot_data_id", "boot_data", "id", unique=True)
+    table(
+        "cached_images", RECORD, "image_id:text node:text state:text sha256:text size:big hits:big last_accessed:real"
+    )
+    index("cached_images_id", "cached_images", "id", unique=True)
+    index("cached_images_image_id_node", "cached_images", "image_id node", unique=True)
+    index("cached_images_sha256", "cached_images", "sha256")
     table(
         "console_tokens",
         RECORD,
@@ -177,8 +186,9 @@ def upgrade() -> None:
         "images",
         RECORD,
         "name:text owner:text state:text visibility:text hidden:bool protected:bool disk_format:text",
-        "container_format:text min_disk:big min_ram:big size:big virtual_size:big checksum:text hash_value:text",
-        "sha256:text tags:text properties:text job_id:text uploader:text message:text",
+        "container_format:text min_disk:big min_ram:big size:big virtual_size:big checksum:text hash_algo:text",
+        "hash_value:text sha256:text stores:text locations:text imported:bool importing_to:text failed_import:text",
+        "tags:text properties:text job_id:text uploader:text message:text",
     )
     index("images_dead", "images", "deleted_at", where="deleted_at > 0")
     index("images_id", "images", "id", unique=True)
