@@ -10,10 +10,11 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from conformance import areas, cloud, report, tempest
-from conformance.configuration import render
+from conformance.configuration import Target, render
 from conformance.tempest import Result
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
-    parser.add_argument("--driver", default="simulated", choices=["simulated"])
+    parser.add_argument("--driver", default="simulated", choices=list(areas.OF_DRIVER))
     parser.add_argument("--area", action="append", choices=list(areas.AREAS), help="only these; default: the driver's")
     parser.add_argument("--share", type=float, default=1.0, help="part of each area's tests, chosen by hash")
     parser.add_argument("--match", default="", help="a regular expression that the ids must match")
@@ -34,12 +35,20 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     folder = Path(tempfile.mkdtemp(prefix="tc", dir="/tmp"))
     try:
-        opened = cloud.nothing() if given.zero else cloud.simulated(folder, enforce_format=not given.any_format)
-        with opened as target:
+        with _opened(given, folder) as target:
             tempest.workspace(folder, render(target, folder))
             return _run(given, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _opened(given: argparse.Namespace, folder: Path) -> AbstractContextManager[Target]:
+    if given.zero:
+        return cloud.nothing()
+    if given.driver == "simulated":
+        return cloud.simulated(folder, enforce_format=not given.any_format)
+    folder.chmod(0o711)  # the root of a container passes here
+    return cloud.real(folder, {"lxc": "lxc", "libvirt": "kvm"}[given.driver])
 
 
 def _run(given: argparse.Namespace, folder: Path) -> int:

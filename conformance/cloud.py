@@ -9,11 +9,16 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import openstack
+from bench.plan import Plan
+from bench.real import Namespace
+from demo import pictures
 from demo.process import Up
 
 from conformance.configuration import LOCKOUT_ATTEMPTS, LOCKOUT_SECONDS, PASSWORD_HISTORY, Target
@@ -23,23 +28,55 @@ from conformance.stub import stub
 @contextmanager
 def simulated(folder: Path, *, enforce_format: bool) -> Iterator[Target]:
     """Two simulated nodes, no root. enforce_format: uploads must be of the format that they declare."""
-    with _files(folder / "files") as (files, port):
-        settings = {
-            "LOCKOUT_ATTEMPTS": LOCKOUT_ATTEMPTS,
-            "LOCKOUT_SECONDS": LOCKOUT_SECONDS,
-            "PASSWORD_HISTORY": PASSWORD_HISTORY,
-            "IMAGE_FORMAT_CHECK": str(enforce_format).lower(),
-            "IMAGE_IMPORT_ALLOW": f"127.0.0.1:{port}",
-            "ADMIN_PASSWORD": secrets.token_urlsafe(12),
-        }
-        env = {f"TRILITH_{key}": str(value) for key, value in settings.items()}
+    with _files(folder / "files") as files:
         listen = f"127.0.0.1:{_free_port()}"
-        up = Up(folder / "cloud", listen=listen, env=env, args=("--simulated", "2", "--clouds-yaml", "none"))
+        args = ("--simulated", "2", "--clouds-yaml", "none")
+        up = Up(folder / "cloud", listen=listen, env=_settings(files, enforce_format), args=args)
         facts = up.start()
         try:
-            yield _target(facts, files=files, enforce_format=enforce_format)
+            with _connected(facts) as (root, sdk):
+                target = _target(root, facts["password"], sdk, files)
+            yield replace(target, enforce_format=enforce_format, nodes=2)
         finally:
             up.stop()
+
+
+@contextmanager
+def real(folder: Path, pillar: str) -> Iterator[Target]:
+    """This machine's drivers in a network namespace of their own, guests of one pillar (lxc or kvm) that answer ssh.
+    Needs root. Raises RuntimeError when the node does not come up."""
+    tiny = pictures.built("tiny")[0]  # before: the namespace has no way out
+    plan = Plan(folder)
+    with Namespace(plan) as namespace, _files(folder / "files") as files:
+        env = {"TRILITH_NODE_NAME": "conformance", "TRILITH_CONTAINER_POOL_GIB": "16"}
+        up = Up(folder / "cloud", listen=plan.listen(), env=_settings(files, True) | env,
+                args=("--clouds-yaml", "none"))  # fmt: skip
+        facts = up.start()
+        try:
+            namespace.ready(facts)
+            with _connected(facts) as (root, sdk):
+                for name in ("tiny", "tiny-alt"):
+                    pictures.upload(sdk, replace(tiny, name=name))
+                for name, vcpus, ram, disk in (("m1.nano", 1, 128, 1), ("m1.micro", 2, 192, 2)):
+                    flavor = sdk.compute.create_flavor(name=name, vcpus=vcpus, ram=ram, disk=disk)
+                    sdk.compute.create_flavor_extra_specs(flavor, {"trilith:pillar": pillar})
+                target = _target(root, facts["password"], sdk, files)
+            yield replace(target, guests=True)
+        finally:
+            up.stop()
+            up.down()
+
+
+def _settings(files: str, enforce_format: bool) -> dict[str, str]:
+    settings = {
+        "LOCKOUT_ATTEMPTS": LOCKOUT_ATTEMPTS,
+        "LOCKOUT_SECONDS": LOCKOUT_SECONDS,
+        "PASSWORD_HISTORY": PASSWORD_HISTORY,
+        "IMAGE_FORMAT_CHECK": str(enforce_format).lower(),
+        "IMAGE_IMPORT_ALLOW": urlsplit(files).netloc,
+        "ADMIN_PASSWORD": secrets.token_urlsafe(12),
+    }
+    return {f"TRILITH_{key}": str(value) for key, value in settings.items()}
 
 
 @contextmanager
@@ -50,32 +87,35 @@ def nothing() -> Iterator[Target]:
                      public_network="none", files=url, guests=False, nodes=2, networks=False)  # fmt: skip
 
 
-def _target(facts: dict[str, Any], *, files: str, enforce_format: bool) -> Target:
-    import openstack
-
+@contextmanager
+def _connected(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The cloud's root URL, and an openstacksdk connection as its administrator."""
     root = "http://" + urlsplit(facts["url"]).netloc
     with openstack.connection.Connection(
         auth={"auth_url": f"{root}/identity/v3", "username": facts["user"], "password": facts["password"],
               "project_name": facts["project"], "user_domain_id": "default", "project_domain_id": "default"},
         region_name="RegionOne",
     ) as sdk:  # fmt: skip
-        return Target(
-            url=root,
-            password=facts["password"],
-            image=sdk.image.find_image("tiny", ignore_missing=False).id,
-            image_alt=sdk.image.find_image("tiny-alt", ignore_missing=False).id,
-            flavor=sdk.compute.find_flavor("m1.nano", ignore_missing=False).id,
-            flavor_alt=sdk.compute.find_flavor("m1.micro", ignore_missing=False).id,
-            public_network=sdk.network.find_network("public", ignore_missing=False).id,
-            files=files,
-            guests=False,
-            nodes=2,
-            enforce_format=enforce_format,
-        )
+        yield root, sdk
+
+
+def _target(root: str, password: str, sdk: Any, files: str) -> Target:
+    return Target(
+        url=root,
+        password=password,
+        image=sdk.image.find_image("tiny", ignore_missing=False).id,
+        image_alt=sdk.image.find_image("tiny-alt", ignore_missing=False).id,
+        flavor=sdk.compute.find_flavor("m1.nano", ignore_missing=False).id,
+        flavor_alt=sdk.compute.find_flavor("m1.micro", ignore_missing=False).id,
+        public_network=sdk.network.find_network("public", ignore_missing=False).id,
+        files=files,
+        guests=False,
+        nodes=1,
+    )
 
 
 @contextmanager
-def _files(folder: Path) -> Iterator[tuple[str, int]]:
+def _files(folder: Path) -> Iterator[str]:
     """An HTTP server of small files, for images that the cloud fetches itself."""
     folder.mkdir(parents=True)
     (folder / "small.img").write_bytes(secrets.token_bytes(64 * 1024))
@@ -85,7 +125,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", server.server_port
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

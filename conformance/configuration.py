@@ -96,7 +96,7 @@ def render(target: Target, folder: Path) -> str:
                                     "ipv6_subnet_attributes": True, "port_admin_state_change": True,
                                     "port_security": True, "floating_ips": True, "available_features": "all"},
         "validation": {"run_validation": target.guests, "connect_method": "floating", "auth_method": "keypair",
-                       "ip_version_for_ssh": 4, "image_ssh_user": "trilith", "image_alt_ssh_user": "trilith",
+                       "ip_version_for_ssh": 4, "image_ssh_user": "tiny", "image_alt_ssh_user": "tiny",
                        "ssh_key_type": "ecdsa", "ping_timeout": 60, "connect_timeout": 30, "ssh_timeout": 120,
                        "ssh_shell_prologue": "set -eu -o pipefail; PATH=$$PATH:/sbin:/usr/sbin;",
                        "security_group": True, "security_group_rules": True},
