@@ -145,16 +145,32 @@ def snapshot(tx: Tx, actor: Actor, server: Server, name: str, metadata: dict[str
     return image
 
 
-def backup(tx: Tx, actor: Actor, server: Server, name: str, backup_type: str, rotation: int) -> Image:
+def backup(
+    tx: Tx,
+    actor: Actor,
+    server: Server,
+    name: str,
+    backup_type: str,
+    rotation: int,
+    *,
+    metadata: dict[str, str] | None = None,
+) -> Image:
     """As `snapshot`; when it is made, the oldest of this type beyond `rotation` are deleted. Raises as `snapshot`."""
     model.require(server, "image_backup")
     require_capability(tx, server, "snapshot", "have no snapshots")
-    properties = {"image_type": "backup", "backup_type": backup_type}
+    properties = {**(metadata or {}), "image_type": "backup", "backup_type": backup_type}
     image = server_root.begin_image(tx, actor, server, name=name, owner=actor.project_id, properties=properties)
     arguments = args.Backup(image_id=image.id, backup_type=backup_type, rotation=rotation)
     job = submit_job(tx, server, "server.backup", arguments, action="createBackup")
     tx.change(server, **model.begin(server, "image_backup"), job_id=job.id)
     return image
+
+
+def inject_network_info(tx: Tx, server: Server) -> Server:
+    """The node makes the guest's metadata and config drive anew from its ports. Raises Conflict."""
+    model.require(server, "attaching")
+    job = submit_job(tx, server, "server.inject_network", args.Settle(), action="inject_network_info")
+    return tx.change(server, **model.begin(server, "attaching"), job_id=job.id)
 
 
 def attach_port(tx: Tx, actor: Actor, server: Server, request: NetworkRequest) -> Port:

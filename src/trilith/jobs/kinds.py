@@ -8,7 +8,7 @@ from trilith.jobs.server_create import CREATE
 from trilith.jobs.server_delete import DELETE
 from trilith.jobs.server_live import EVACUATE, LIVE_MIGRATE
 from trilith.jobs.server_migrate import MIGRATE
-from trilith.jobs.server_ports import ATTACH_PORT, DETACH_PORT
+from trilith.jobs.server_ports import ATTACH_PORT, DETACH_PORT, INJECT_NETWORK
 from trilith.jobs.server_power import POWER_KINDS
 from trilith.jobs.server_rebuild import REBUILD
 from trilith.jobs.server_rescue import PASSWORD, RESCUE, UNRESCUE
@@ -19,7 +19,8 @@ from trilith.jobs.server_snapshot import BACKUP, SNAPSHOT
 
 _ALL = (
     CREATE, DELETE, *POWER_KINDS, REBUILD, RESIZE, MIGRATE, CONFIRM, REVERT, LIVE_MIGRATE, EVACUATE, SNAPSHOT, BACKUP,
-    SHELVE, OFFLOAD, UNSHELVE, RESCUE, UNRESCUE, PASSWORD, ATTACH_PORT, DETACH_PORT, IMPORT,
+    SHELVE, OFFLOAD, UNSHELVE, RESCUE, UNRESCUE, PASSWORD, ATTACH_PORT, DETACH_PORT, INJECT_NETWORK,
+    IMPORT,
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

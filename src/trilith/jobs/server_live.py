@@ -13,7 +13,7 @@ from trilith.jobs.server_migrate import choose_rows, lay_out_on, records, settle
 from trilith.jobs.server_plan import ports_of
 from trilith.jobs.server_steps import call, fail, fail_softly, finish_action, order, owned, wait_up
 from trilith.model import server as model
-from trilith.model.guest import PowerState
+from trilith.model.guest import GuestFacts, PowerState
 from trilith.model.job import Job, JobError
 from trilith.model.server import Migration, Server, ServerState
 from trilith.store.tx import Tx
@@ -30,9 +30,19 @@ async def _receive(context: Context[arguments.Move]) -> None:
 
 
 async def _unreceive(context: Context[arguments.Move]) -> None:
+    """A guest that has arrived is never removed: the server is the destination's then, whatever else failed."""
     found, migration = await records(context)
-    if found.node != migration.dest_node:
-        await order(context, migration.dest_node, "guest.delete", ServerArgs(found.id), timeout=120)
+    if found.node == migration.dest_node:
+        return
+    if not await _alive(context, migration.source_node) and await _alive(context, migration.dest_node):
+        await _switch(context)
+        return
+    await order(context, migration.dest_node, "guest.delete", ServerArgs(found.id), timeout=120)
+
+
+async def _alive(context: Context[arguments.Move], node: str) -> bool:
+    fact = await call(context, node, "guest.state", ServerArgs(context.job.resource_id), GuestFacts, timeout=30)
+    return fact.power in (PowerState.RUNNING, PowerState.PAUSED)
 
 
 async def _send(context: Context[arguments.Move]) -> None:

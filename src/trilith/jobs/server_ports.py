@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilith.agent.calls import PortArgs
+from trilith.agent.calls import PlanArgs, PortArgs
 from trilith.commands import ports
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
@@ -84,4 +84,21 @@ DETACH_PORT = Kind(
     fail=fail_softly,
     deadline=300,
     summary="remove an interface from a server",
+)
+
+
+async def _inject(context: Context[arguments.Settle]) -> None:
+    found = await server(context)
+    plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
+    await order(context, require_node(found), "guest.update", PlanArgs(plan), timeout=60)
+
+
+INJECT_NETWORK = Kind(
+    name="server.inject_network",
+    args=arguments.Settle,
+    steps=(Step("inject", _inject, timeout=90, on_node=True, event="compute_inject_network_info"),),
+    finish=_attached,
+    fail=fail_softly,
+    deadline=300,
+    summary="tell a server anew what its interfaces are",
 )

@@ -55,8 +55,9 @@ _RULES: dict[str, list[str]] = {
         "os-instance-usage-audit-log:list",
         "os-instance-usage-audit-log:show",
         "os-migrations:index",
-        "os-migrate-server:migrate_live",
-        "os-migrate-server:migrate",
+        "os-migrate-server:migrate_live:host",
+        "os-migrate-server:migrate:host",
+        "os-shelve:unshelve_to_host",
         "os-quota-class-sets:show",
         "os-quota-class-sets:update",
         "os-quota-sets:update",
@@ -86,6 +87,10 @@ _RULES: dict[str, list[str]] = {
         "os-server-password:any",
         "os-console-auth-tokens",
         "extensions:admin",
+    ],
+    _MANAGER: [
+        "os-migrate-server:migrate_live",
+        "os-migrate-server:migrate",
     ],
     _MEMBER: [
         "os-admin-password",

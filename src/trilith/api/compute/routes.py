@@ -17,6 +17,7 @@ from trilith.api.compute import (
     image_proxies,
     instance_actions,
     keypairs,
+    migrations,
     proxies,
     quotas,
     security_groups,
@@ -192,10 +193,19 @@ _SERVERS = (
         "GET", "/os-console-auth-tokens/{token}", consoles.show_rdp_token, "os-console-auth-tokens",
         old="console_tokens",
     ),
-    _route("GET", f"{_S}/migrations", server_misc.server_migrations, new="server_migrations"),
-    _route("GET", f"{_S}/migrations/{{migration_id}}", server_misc.server_migration, new="server_migrations"),
-    _route("DELETE", f"{_S}/migrations/{{migration_id}}", server_misc.server_migration, new="abort_migration"),
-    _route("POST", f"{_S}/migrations/{{migration_id}}/action", server_misc.server_migration, new="force_complete"),
+    _route(
+        "GET", f"{_S}/migrations", migrations.of_server, new="server_migrations",
+        response=migrations.ServerMigrationList,
+    ),
+    _route(
+        "GET", f"{_S}/migrations/{{migration_id}}", migrations.show, new="server_migrations",
+        response=migrations.ServerMigrationOne,
+    ),
+    _route("DELETE", f"{_S}/migrations/{{migration_id}}", migrations.abort, new="abort_migration", ok=202),
+    _route(
+        "POST", f"{_S}/migrations/{{migration_id}}/action", migrations.force, new="force_complete",
+        body=migrations.Force, ok=202,
+    ),
     _route("GET", f"{_S}/shares", server_misc.list_shares, new="shares"),
     _route("POST", f"{_S}/shares", server_misc.attach_share, body=server_misc.AttachShare, new="shares"),
 )  # fmt: skip
@@ -244,8 +254,8 @@ _OPERATOR = (
         for verb, rule in (("startup", "start"), ("shutdown", "shutdown"), ("reboot", "reboot"))
     ),
     _route(
-        "GET", "/os-migrations", server_misc.list_migrations, "os-migrations:index",
-        query=server_misc.MIGRATIONS_QUERY, strict="migration_paging",
+        "GET", "/os-migrations", migrations.index, "os-migrations:index", query=migrations.LIST_QUERY,
+        strict="migration_paging", response=migrations.MigrationList,
     ),
     _route(
         "POST", "/os-server-external-events", external_events.create, "os-server-external-events:create",

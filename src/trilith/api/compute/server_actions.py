@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from trilith import errors
 from trilith.agent.calls import Log, LogArgs
-from trilith.api.compute import consoles
+from trilith.api.compute import consoles, server_moves, server_rescue
 from trilith.api.compute.address_actions import (
     AddFixedIp,
     AddFloatingIp,
@@ -107,13 +107,12 @@ class Lock(msgspec.Struct, forbid_unknown_fields=True):
     locked_reason: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | UnsetType = UNSET
 
 
-async def _lock(call: Call, value: Lock | None) -> Answer:
+async def _lock(call: Call, value: Any) -> Answer:
+    """Before 2.73 the value is not looked at, as in Nova."""
     reason = ""
-    if value is not None:
-        if not has(call.version, "locked_reason"):
-            raise errors.Invalid("Invalid input for field/attribute lock. It takes no value.", field="lock")
-        if value.locked_reason is not UNSET:
-            reason = value.locked_reason
+    if value is not None and has(call.version, "locked_reason"):
+        given: Lock = server_moves.parsed(value, Lock)
+        reason = "" if given.locked_reason is UNSET else given.locked_reason
 
     def body(tx: Tx, server: Server) -> None:
         by = "owner" if server.project_id == call.actor.project_id and not call.actor.is_admin else "admin"
@@ -370,13 +369,24 @@ ACTIONS: dict[str, Action] = {
     "unpause": Action(_power("unpause", "os-pause-server:unpause")),
     "suspend": Action(_power("suspend", "os-suspend-server:suspend")),
     "resume": Action(_power("resume", "os-suspend-server:resume")),
-    "lock": Action(_lock, Lock | None),
+    "lock": Action(_lock),
     "unlock": Action(_unlock),
     "resize": Action(_resize, Resize),
     "confirmResize": Action(_confirm),
     "revertResize": Action(_revert),
     "rebuild": Action(_rebuild, Rebuild),
     "createImage": Action(_create_image, CreateImage),
+    "createBackup": Action(server_rescue.create_backup, server_rescue.CreateBackup),
+    "changePassword": Action(server_rescue.change_password, server_rescue.ChangePassword),
+    "rescue": Action(server_rescue.rescue, server_rescue.Rescue | None),
+    "unrescue": Action(server_rescue.unrescue),
+    "migrate": Action(server_moves.migrate),
+    "os-migrateLive": Action(server_moves.migrate_live),
+    "evacuate": Action(server_moves.evacuate),
+    "shelve": Action(server_moves.shelve),
+    "shelveOffload": Action(server_moves.shelve_offload),
+    "unshelve": Action(server_moves.unshelve),
+    "injectNetworkInfo": Action(server_rescue.inject_network_info),
     "addSecurityGroup": Action(_add_group, Group),
     "removeSecurityGroup": Action(_remove_group, Group),
     "addFixedIp": Action(add_fixed_ip, AddFixedIp, until="no_ip_actions"),

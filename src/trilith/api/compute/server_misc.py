@@ -1,4 +1,4 @@
-"""What else hangs on a server: diagnostics, topology, the password that the guest posted, migrations."""
+"""What else hangs on a server: diagnostics, topology, the password that the guest posted."""
 
 from __future__ import annotations
 
@@ -20,20 +20,6 @@ from trilith.model.network import Port
 from trilith.model.server import Server
 from trilith.store.tx import Reader
 
-MIGRATIONS_QUERY = (
-    "limit",
-    "marker",
-    "changes-since",
-    "changes-before",
-    "hidden",
-    "host",
-    "instance_uuid",
-    "source_compute",
-    "status",
-    "migration_type",
-    "user_id",
-    "project_id",
-)
 _STATES = {
     PowerState.RUNNING: "running",
     PowerState.PAUSED: "paused",
@@ -122,20 +108,3 @@ async def attach_share(call: Call) -> Answer:
     """400: there is no shared file system service; 404."""
     await call.read(lambda r: load(r, call, "os-volumes-attachments:create"))
     raise errors.Invalid("There is no shared file system service.", field="share_id")
-
-
-async def list_migrations(call: Call) -> dict[str, list[Any]]:
-    """200, none: servers do not move between nodes yet, and a resize stays on its node."""
-    return {"migrations": []}
-
-
-async def server_migrations(call: Call) -> dict[str, list[Any]]:
-    """200, none; 404."""
-    await call.read(lambda r: load(r, call, "servers-migrations:index"))
-    return {"migrations": []}
-
-
-async def server_migration(call: Call) -> Answer:
-    """404: the server has none."""
-    server = await call.read(lambda r: load(r, call, "servers-migrations:show"))
-    raise errors.Missing(f"Migration {call.params['migration_id']} not found for instance {server.id}.")

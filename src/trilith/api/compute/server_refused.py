@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from trilith import errors
-from trilith.api.compute.faults import NotImplementedHere, gone
+from trilith.api.compute.faults import gone
 from trilith.api.compute.microversions import has
 from trilith.api.compute.server_load import change
 from trilith.api.http.call import Call
 from trilith.model.server import Server
 from trilith.store.tx import Tx
 
-_BAD, _CONFLICT, _LACKING = errors.Invalid, errors.Conflict, NotImplementedHere
+_BAD = errors.Invalid
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,12 @@ class Refusal:
     until: str = ""
 
 
-_ONE_NODE = "Servers stay on their node; snapshot it and start a copy on another."
 REFUSED: dict[str, Refusal] = {
-    "changePassword": Refusal(
-        "os-admin-password", "Setting the admin password of a running server", _LACKING, "Use ssh keys."
-    ),
-    "rescue": Refusal("os-rescue", "Rescue of a server", _BAD, "Rebuild it, or start a copy from a snapshot."),
-    "unrescue": Refusal("os-unrescue", "'unrescue': the server is not in rescue, which", _CONFLICT),
-    "shelve": Refusal("os-shelve:shelve", "Shelving a server", _CONFLICT, "Snapshot it and delete it."),
-    "unshelve": Refusal("os-shelve:unshelve", "'unshelve': the server is not shelved, which", _CONFLICT),
-    "shelveOffload": Refusal("os-shelve:shelve_offload", "Shelving a server", _CONFLICT),
-    "evacuate": Refusal("os-evacuate", "Evacuation of a server", _BAD, _ONE_NODE),
-    "migrate": Refusal("os-migrate-server:migrate", "Migration of a server", _BAD, _ONE_NODE),
-    "os-migrateLive": Refusal("os-migrate-server:migrate_live", "Live migration of a server", _BAD, _ONE_NODE),
-    "createBackup": Refusal("os-create-backup", "A rotating backup of a server", _BAD, "Use createImage."),
     "trigger_crash_dump": Refusal("servers:trigger_crash_dump", "A crash dump of a server", _BAD, since="crash_dump"),
 }
 
 #: removed from every version of Nova
-_GONE = ("injectNetworkInfo", "resetNetwork", "os-resetNetwork")
+_GONE = ("resetNetwork", "os-resetNetwork")
 REFUSED |= {name: Refusal("os-admin-actions:inject_network_info", name, _BAD) for name in _GONE}
 
 

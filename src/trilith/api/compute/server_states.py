@@ -8,14 +8,25 @@ from trilith.model.server import Server, ServerState
 _S = ServerState
 _REBUILD = {"rebuilding": "REBUILD"}
 _RESIZE = {"resize_prep": "RESIZE"}
+_MIGRATE = {"migrating": "MIGRATING"}
 
 #: vm_state → (status, task_state → status while that task runs); Nova's _STATE_MAP
 STATUSES: dict[ServerState, tuple[str, dict[str, str]]] = {
-    _S.ACTIVE: ("ACTIVE", {"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", **_REBUILD, **_RESIZE}),
+    _S.ACTIVE: (
+        "ACTIVE",
+        {
+            "rebooting": "REBOOT",
+            "rebooting_hard": "HARD_REBOOT",
+            "updating_password": "PASSWORD",
+            **_REBUILD,
+            **_RESIZE,
+            **_MIGRATE,
+        },
+    ),
     _S.BUILDING: ("BUILD", {}),
     _S.STOPPED: ("SHUTOFF", {**_RESIZE, **_REBUILD}),
     _S.RESIZED: ("VERIFY_RESIZE", {"resize_reverting": "REVERT_RESIZE"}),
-    _S.PAUSED: ("PAUSED", {}),
+    _S.PAUSED: ("PAUSED", _MIGRATE),
     _S.SUSPENDED: ("SUSPENDED", {}),
     _S.RESCUED: ("RESCUE", {}),
     _S.ERROR: ("ERROR", _REBUILD),
