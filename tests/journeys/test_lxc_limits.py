@@ -31,7 +31,7 @@ async def bench(image: Path) -> AsyncIterator[LxcBench]:
         yield made
 
 
-async def run(bench: LxcBench, spec: GuestSpec, script: str, *, timeout: float = 60) -> tuple[int, str]:
+async def run(bench: LxcBench, spec: GuestSpec, script: str, *, timeout: float = 240) -> tuple[int, str]:
     done = await bench.driver.execute(spec.server_id, ["sh", "-c", script], timeout=timeout)
     return done.exit_code, (done.stdout + done.stderr).decode(errors="replace")
 
