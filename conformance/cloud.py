@@ -57,10 +57,10 @@ def real(folder: Path, pillar: str) -> Iterator[Target]:
             with _connected(facts) as (root, sdk):
                 for name in ("tiny", "tiny-alt"):
                     pictures.upload(sdk, replace(tiny, name=name))
-                for name, vcpus, ram, disk in (("m1.nano", 1, 128, 1), ("m1.micro", 2, 192, 2)):
+                for name, vcpus, ram, disk in (("tempest.small", 1, 128, 1), ("tempest.large", 2, 192, 2)):
                     flavor = sdk.compute.create_flavor(name=name, vcpus=vcpus, ram=ram, disk=disk)
                     sdk.compute.create_flavor_extra_specs(flavor, {"trilith:pillar": pillar})
-                target = _target(root, facts["password"], sdk, files)
+                target = _target(root, facts["password"], sdk, files, flavors=("tempest.small", "tempest.large"))
             yield replace(target, guests=True)
         finally:
             up.stop()
@@ -99,14 +99,16 @@ def _connected(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield root, sdk
 
 
-def _target(root: str, password: str, sdk: Any, files: str) -> Target:
+def _target(
+    root: str, password: str, sdk: Any, files: str, flavors: tuple[str, str] = ("m1.nano", "m1.micro")
+) -> Target:
     return Target(
         url=root,
         password=password,
         image=sdk.image.find_image("tiny", ignore_missing=False).id,
         image_alt=sdk.image.find_image("tiny-alt", ignore_missing=False).id,
-        flavor=sdk.compute.find_flavor("m1.nano", ignore_missing=False).id,
-        flavor_alt=sdk.compute.find_flavor("m1.micro", ignore_missing=False).id,
+        flavor=sdk.compute.find_flavor(flavors[0], ignore_missing=False).id,
+        flavor_alt=sdk.compute.find_flavor(flavors[1], ignore_missing=False).id,
         public_network=sdk.network.find_network("public", ignore_missing=False).id,
         files=files,
         guests=False,
