@@ -87,4 +87,18 @@ if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
 else
   say "the Python package is installed"
 fi
+# noVNC's package would bring Node.js and a proxy of its own: of it only the files are wanted, which browsers load.
+# Without them the API refuses the console type novnc, and says so; all else works.
+pages=.venv/share/novnc
+if [ ! -e /usr/share/novnc/vnc.html ] && [ ! -e "$pages/vnc.html" ]; then
+  folder=$(mktemp -d)
+  chmod 755 "$folder" # apt fetches as an account of its own
+  if (cd "$folder" && apt-get -q download novnc && dpkg-deb -x novnc_*.deb unpacked) >"$folder/log" 2>&1; then
+    mkdir -p .venv/share && rm -rf "$pages" && cp -r "$folder/unpacked/usr/share/novnc" "$pages"
+    say "put noVNC's files into $pages"
+  else
+    say "the package novnc could not be fetched, so there will be no VNC consoles in browsers: $(tail -n 1 "$folder/log")"
+  fi
+  rm -rf "$folder"
+fi
 say "done"

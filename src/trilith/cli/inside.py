@@ -129,10 +129,13 @@ def ssh_argv(cloud: Cloud, server: Any, user: str, key: str) -> list[str]:
 def console(
     name: Server,
     log: Annotated[bool, typer.Option("--log", help="What it printed so far, and no more.")] = False,
+    url: Annotated[
+        bool, typer.Option("--url", help="URL of the screen for a browser, good once; do not connect.")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="With --log: the last N lines; 0 for all.", min=0)] = 0,
     os_cloud: options.OsCloud = "",
     clouds_yaml: options.CloudsYaml = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With --log: as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --log or --url: as JSON.")] = False,
 ) -> None:
     """The serial console. Ctrl-] leaves it.
 
@@ -141,12 +144,21 @@ def console(
       trilith console vm1
 
       trilith console vm1 --log -n 50
+
+      trilith console vm1 --url
     """
     from trilith.cli import terminal
     from trilith.cli.client import connect
 
     with connect(os_cloud, clouds_yaml) as cloud:
         server = cloud.server(name)
+        if url:
+            made = cloud.sdk.compute.create_server_remote_console(server, protocol="vnc", type="novnc")
+            if as_json:
+                screen.document({"id": server.id, "name": server.name, "type": made.type, "url": made.url})
+            else:
+                screen.line(made.url)
+            return
         if log or as_json:
             said = cloud.sdk.compute.get_server_console_output(server.id, length=lines or None)
             text = str(said.get("output", "") if isinstance(said, dict) else said)
