@@ -113,6 +113,8 @@ def _target(
         files=files,
         guests=False,
         nodes=1,
+        # aggregate tests look for nodes of the type that the configuration names
+        hypervisor=next(h.hypervisor_type for h in sdk.compute.hypervisors(details=True)),
     )
 
 
