@@ -9,7 +9,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -41,6 +41,20 @@ class Settings:
     password_history: int = 0
     password_days: float = 0.0
     password_regex: str = ""
+    #: what password_regex asks for, in words
+    password_regex_description: str = ""
+    #: days that a user keeps a password before changing it again, 0 for none
+    password_minimum_days: float = 0.0
+    #: true makes a password that an administrator set expire at once: it must be changed before it can be used
+    password_first_use: bool = False
+    #: days without a log-in after which a user counts as disabled, 0 for never
+    inactive_days: float = 0.0
+    #: seconds after which tokens are sealed with a new key, 0 for never by itself; tokens that are out stay good
+    token_key_seconds: float = 30 * 24 * 3600.0
+    #: how unified limits of domains and projects relate: flat or strict_two_level
+    limit_model: Literal["flat", "strict_two_level"] = "flat"
+    #: OpenID Connect providers whose tokens are taken, each `issuer|audience`: this cloud's client id there
+    oidc_issuers: tuple[str, ...] = field(default_factory=tuple)
     #: bytes of a request body other than an image's
     max_body: int = 1024 * 1024
     #: bytes of an uploaded image
@@ -49,6 +63,12 @@ class Settings:
     image_format_check: bool = True
     #: hosts, addresses or CIDRs that `web-download` may reach though they are loopback or link-local
     image_import_allow: tuple[str, ...] = field(default_factory=tuple)
+    #: further stores of image data: NAME[:WEIGHT]=DIRECTORY, one NAME=http for URLs of others; local:WEIGHT
+    image_stores: tuple[str, ...] = field(default_factory=tuple)
+    #: disk format that imports are converted to: raw or qcow2; "" leaves them as they are
+    image_conversion: str = ""
+    #: images show the locations of their data, and PATCH changes them (Glance's show_multiple_locations)
+    image_locations: bool = False
     #: JSON file that every server finds as vendor_data.json; "" for none
     vendordata_file: str = ""
     #: NAME@URL of services that are asked for vendor_data2.json when a server is made or rebuilt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import Any
 
@@ -11,6 +12,9 @@ from trilith import errors
 from trilith.commands.identity_rules import hex_id
 from trilith.model.identity import Credential, PolicyBlob, Project, User
 from trilith.store.tx import Reader, Tx
+
+#: bytes of a totp secret at least: Keystone asks for 16 letters of base32
+TOTP_SHORTEST = 10
 
 
 class Ec2Blob(msgspec.Struct, omit_defaults=True):
@@ -54,6 +58,8 @@ def create_credential(
         id = ec2_id(ec2_blob(blob).access)
         if tx.find(Credential, id) is not None:
             raise errors.Conflict("That EC2 access key is taken.")
+    elif type == "totp":
+        totp_secret(blob)
     tx.get(User, user_id)
     if project_id:
         tx.get(Project, project_id)
@@ -80,11 +86,26 @@ def update_credential(tx: Tx, credential_id: str, changes: dict[str, Any], blob:
             raise errors.Invalid(f"{name} of a credential cannot be changed.", field=name)
     if blob is None:
         return credential
+    if credential.type == "totp":
+        totp_secret(blob)
     if credential.type == "ec2":
         given, kept = ec2_blob(blob), ec2_blob(blob_of(tx, credential))
         if (given.trust_id, given.app_cred_id) != (kept.trust_id, kept.app_cred_id):
             raise errors.Invalid("What an EC2 credential was delegated by cannot be changed.", field="blob")
-    return tx.change(credential, blob=tx.sealer.seal(blob.encode(), context=_context(credential.id)))
+    # a new secret has passcodes of its own, none of which was used
+    return tx.change(credential, used_step=0, blob=tx.sealer.seal(blob.encode(), context=_context(credential.id)))
+
+
+def totp_secret(blob: str) -> bytes:
+    """Raises Invalid for what could never log anyone in."""
+    text = blob.strip().upper()
+    try:
+        secret = base64.b32decode(text + "=" * (-len(text) % 8))
+    except ValueError as err:
+        raise errors.Invalid("The blob of a totp credential must be a secret in base32.", field="blob") from err
+    if len(secret) < TOTP_SHORTEST:
+        raise errors.Invalid("The secret of a totp credential needs 16 letters of base32 or more.", field="blob")
+    return secret
 
 
 def delete_credential(tx: Tx, credential_id: str) -> None:

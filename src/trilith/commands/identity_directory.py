@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from trilith.commands.identity_endpoint_filters import Shown, shown_endpoints
 from trilith.commands.roles import Rules, closure, implied_rules
 from trilith.model.identity import Domain, Endpoint, Role, Service
+from trilith.model.identity_extensions import IdentityProvider
 from trilith.store.tx import Reader
 
 
@@ -20,6 +21,12 @@ class Directory:
     rules: Rules
     catalog: tuple[tuple[Service, tuple[Endpoint, ...]], ...]
     shown: Shown
+    providers: dict[str, IdentityProvider]
+
+    def vouches(self, idp_id: str) -> bool:
+        """Whether the identity provider is there and enabled."""
+        found = self.providers.get(idp_id)
+        return found is not None and found.enabled
 
     def effective(self, role_ids: set[str]) -> tuple[Role, ...]:
         """Global roles among these and all that they imply, by name. A domain's own roles only imply others."""
@@ -40,4 +47,5 @@ def read_directory(reader: Reader) -> Directory:
         rules=implied_rules(reader),
         catalog=tuple((s, tuple(endpoints.get(s.id, ()))) for s in reader.select(Service, enabled=True)),
         shown=shown_endpoints(reader, enabled),
+        providers={p.id: p for p in reader.select(IdentityProvider)},
     )

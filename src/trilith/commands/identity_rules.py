@@ -21,7 +21,7 @@ from trilith.model.identity import (
     Trust,
     User,
 )
-from trilith.model.identity_extensions import ProjectEndpoint, ProjectEndpointGroup
+from trilith.model.identity_extensions import AccessToken, ProjectEndpoint, ProjectEndpointGroup, RequestToken
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
@@ -69,6 +69,8 @@ def erase_target(tx: Tx, kind: str, id: str) -> None:
     tx.remove_where(ApplicationCredential, project_id=id)
     tx.remove_where(Trust, project_id=id)
     tx.remove_where(Limit, project_id=id)
+    tx.remove_where(RequestToken, project_id=id)
+    tx.remove_where(AccessToken, project_id=id)
     tx.remove_where(ProjectEndpoint, project_id=id)
     tx.remove_where(ProjectEndpointGroup, project_id=id)
     for user in tx.select(User, default_project_id=id):
@@ -83,6 +85,8 @@ def erase_user(tx: Tx, user_id: str) -> None:
     tx.remove_where(Credential, user_id=user_id)
     tx.remove_where(ApplicationCredential, user_id=user_id)
     tx.remove_where(AccessRule, user_id=user_id)
+    tx.remove_where(AccessToken, user_id=user_id)
+    tx.remove_where(RequestToken, user_id=user_id)
     for trust in tx.select(Trust, sa.or_(t.trustor_user_id == user_id, t.trustee_user_id == user_id)):
         tx.remove(trust)
 

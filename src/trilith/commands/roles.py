@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,18 +83,31 @@ def _given_to() -> sa.Select[Any]:
     return sa.select(table).where(sa.or_(table.c.actor_id == user, table.c.actor_id.in_(groups))).order_by(table.c.seq)
 
 
-def given_to(reader: Reader, user_id: str) -> list[RoleAssignment]:
-    """Every assignment of the user and of the user's groups, in one query."""
+def given_to(reader: Reader, user_id: str, groups: Sequence[str] = ()) -> list[RoleAssignment]:
+    """Every assignment of the user and of the user's groups, in one query.
+
+    groups: further ones that the user is in for now, by what an identity provider said.
+    """
     fields = REGISTRY[RoleAssignment].fields
     rows = reader.conn.execute(_given_to(), {"user_id": user_id})
-    return [RoleAssignment(**dict(zip(fields, row, strict=True))) for row in rows]
+    found = [RoleAssignment(**dict(zip(fields, row, strict=True))) for row in rows]
+    if groups:
+        had = {a.id for a in found}
+        found += [a for a in reader.select(RoleAssignment, actor_kind="group", actor_id=groups) if a.id not in had]
+    return found
 
 
 def assigned(
-    reader: Reader, user_id: str, *, project: Project | None = None, domain_id: str = "", system: bool = False
+    reader: Reader,
+    user_id: str,
+    *,
+    project: Project | None = None,
+    domain_id: str = "",
+    system: bool = False,
+    groups: Sequence[str] = (),
 ) -> set[str]:
     """Ids of the roles assigned on one target, inherited ones included, implied ones not."""
-    given = given_to(reader, user_id)
+    given = given_to(reader, user_id, groups)
     if system:
         return {a.role_id for a in given if a.target_kind == SYSTEM and not a.inherited}
     if project is not None:

@@ -64,6 +64,7 @@ class Actor:
     address: str = ""
     credential_id: str = ""  # application credential
     trust_id: str = ""
+    access_token_id: str = ""  # of OAuth 1.0a
     access_rules: tuple[tuple[str, str, str], ...] = ()
 
 

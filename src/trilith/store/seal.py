@@ -23,7 +23,7 @@ class Sealer:
     def __init__(self, keys: list[bytes]) -> None:
         self._keys = {self._key_id(k): AESGCM(k) for k in keys}
         self._newest = self._key_id(keys[0])
-        self._raw = keys[0]
+        self._raw = tuple(keys)
 
     @staticmethod
     def _key_id(key: bytes) -> str:
@@ -52,7 +52,11 @@ class Sealer:
 
     def derive(self, purpose: str) -> bytes:
         """A 32-byte key for one purpose (token signing, metadata signature), never stored."""
-        return hashlib.blake2b(purpose.encode(), key=self._raw, digest_size=32).digest()
+        return self.derive_each(purpose)[0]
+
+    def derive_each(self, purpose: str) -> tuple[bytes, ...]:
+        """As `derive`, of every master key, the newest first: what an older one made can be checked still."""
+        return tuple(hashlib.blake2b(purpose.encode(), key=raw, digest_size=32).digest() for raw in self._raw)
 
 
 def load_master_key(path: Path) -> Sealer:

@@ -7,35 +7,30 @@ a wrong password: one look into the store, one argon2id verification, then 401.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-
-import msgspec
+from dataclasses import replace
 
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.http.tokens import Token, Tokens, Valid, load, new_audit_id
-from trilith.api.identity.auth_wire import (
-    AppCredentialMethod,
-    AuthRequest,
-    DomainGiven,
-    Identity,
-    PasswordUser,
-    ProjectGiven,
-    Scope,
-    UserGiven,
-)
+from trilith.api.http.tokens import Tokens, Valid
+from trilith.api.identity import auth_receipts
+from trilith.api.identity.auth_checks import asked_scope, check, check_rescope
+from trilith.api.identity.auth_claim import Claim, Found
+from trilith.api.identity.auth_receipts import Receipt
+from trilith.api.identity.auth_wire import AuthRequest, Identity
 from trilith.api.identity.catalog import token_body
-from trilith.commands import passwords
+from trilith.api.identity.oauth1_signature import signed_request
+from trilith.api.identity.token_key_age import keep_keys_young
+from trilith.commands import identity_oauth1, identity_totp, passwords
 from trilith.commands.identity_delegation import consume_trust
-from trilith.commands.identity_directory import Directory
-from trilith.commands.identity_users import LockOut, record_attempt
-from trilith.model.identity import ApplicationCredential, Domain, Project, Trust, User
-from trilith.model.record import CLOUD
-from trilith.store.tx import Reader
+from trilith.commands.identity_users import LockOut, inactive, note_activity, record_attempt
+from trilith.model.identity import User
+from trilith.model.identity_extensions import AccessToken
+from trilith.model.record import CLOUD, Actor
 
+#: where the cloud locks nobody out: a passcode has six digits only, so guesses at it are bounded all the same
+_GUESSES = LockOut(attempts=5, seconds=30.0)
 _REFUSED = "The request you have made requires authentication."
-_METHODS = ("password", "token", "application_credential")
 
 
 def tokens_of(call: Call) -> Tokens:
@@ -50,21 +45,13 @@ def refused() -> errors.Unauthenticated:
     return errors.Unauthenticated(_REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one look told. ready: the token that success would give; None when its scope is refused."""
-
-    user: User | None
-    secret: str  # the hash to verify against
-    ready: Valid | None
-
-
 async def create_token(call: Call) -> Answer:
-    """201 with X-Subject-Token. 400 for a request that is none, 401 for whatever does not add up, 403 for a scope
-    that the token given may not be changed to, 404 for a token given that counts no more."""
+    """201 with X-Subject-Token. 400 for a request that is none, 401 for whatever does not add up (with a receipt where
+    the user's rules ask for a further method), 403 for a scope that the token given may not be changed to, 404 for a
+    token given that counts no more."""
     body: AuthRequest = call.body
-    identity, scope = body.auth.identity, _scope(body.auth.scope)
-    _check(identity, scope)
+    identity, scope = body.auth.identity, asked_scope(body.auth.scope)
+    check(identity, scope)
     tokens = tokens_of(call)
     now = time.time()
     base: Valid | None = None
@@ -73,255 +60,61 @@ async def create_token(call: Call) -> Answer:
             base = await tokens.valid(identity.token.id)
         except errors.Unauthenticated as err:
             raise errors.Missing("Failed to validate token.") from err  # 404, as Keystone
-        _rescope(base, scope)
+        check_rescope(base, scope)
+    given = call.headers.get(auth_receipts.HEADER, "")
+    receipt = await auth_receipts.read(tokens, given) if given else None
+    access = await _signed_access(call) if "oauth1" in identity.methods else None
     lifetime = call.host.settings.token_lifetime
-    claim = _Claim(identity=identity, scope=scope, base=base, now=now, lifetime=lifetime)
+    claim = Claim(identity=identity, scope=scope, base=base, receipt=receipt, access=access, now=now, lifetime=lifetime)
     found, generation = await tokens.look(claim.look)
-    if "password" in identity.methods or "application_credential" in identity.methods:
-        await _verify(call, identity, found, now)
+    await _verify(call, identity, found, now)
     if found.ready is None:
         raise refused()
     valid = found.ready
-    if not _enough(valid):
-        raise errors.Unauthenticated("Insufficient authentication methods were given for this user.")
+    # whom a trust or an application credential speaks for met the rules when that was made
+    delegated = valid.trust is not None or valid.app_credential is not None or valid.access is not None
+    if not delegated and not auth_receipts.enough(valid.user, valid.token.methods):
+        return _receipt(tokens, valid, now)
     if valid.trust is not None and valid.trust.remaining_uses >= 0:
         trust_id = valid.trust.id
         await call.host.write(lambda tx: consume_trust(tx, trust_id), actor=valid.actor, action="auth.trust")
+    await keep_keys_young(call, tokens, valid.directory, now)
+    return issued(call, tokens, valid, generation)
+
+
+def issued(call: Call, tokens: Tokens, valid: Valid, generation: int) -> Answer:
     text = tokens.issue(valid.token)
     tokens.keep(text, valid, generation)
     shown = token_body(call.host.settings.url, valid, with_catalog=not _nocatalog(call))
     return Answer(shown, headers={"X-Subject-Token": text, "Vary": "X-Auth-Token"})
 
 
-def _enough(valid: Valid) -> bool:
-    """Keystone's multi-factor rules: the methods that the token stands for hold all of one of the user's rules.
-
-    A method that is none of ours (totp) is never held, so its rules are met by nobody. Rules of users whom a trust or
-    an application credential speaks for were met when that was made.
-    """
-    options = valid.user.options
-    rules = [set(rule) for rule in options.get("multi_factor_auth_rules") or () if rule]
-    delegated = valid.trust is not None or valid.app_credential is not None
-    if delegated or not options.get("multi_factor_auth_enabled") or not rules:
-        return True
-    return any(rule <= set(valid.token.methods) for rule in rules)
+def _receipt(tokens: Tokens, valid: Valid, now: float) -> Answer:
+    receipt = Receipt(
+        user_id=valid.user.id,
+        methods=valid.token.methods,
+        issued_at=now,
+        expires_at=now + auth_receipts.LIFETIME,
+    )
+    shown = auth_receipts.body(receipt, valid.user, valid.user_domain)
+    return Answer(shown, status=401, headers={"Openstack-Auth-Receipt": auth_receipts.issue(tokens, receipt)})
 
 
 def _nocatalog(call: Call) -> bool:
     return any(key == "nocatalog" for key, _ in call.query)
 
 
-def _scope(given: Scope | str | None) -> Scope | None:
-    """Raises Invalid for a text other than "unscoped"."""
-    if isinstance(given, str):
-        if given != "unscoped":
-            raise errors.Invalid("scope must be an object, or the text unscoped.", field="scope")
-        return Scope(unscoped={})
-    return given
+def _cloud(call: Call) -> Actor:
+    return replace(CLOUD, request_id=call.request_id, address=call.actor.address)
 
 
-def _check(identity: Identity, scope: Scope | None) -> None:
-    """What can be told from the request alone. Raises Invalid; Unauthenticated for a method that is none of ours."""
-    if not identity.methods:
-        raise errors.Invalid("identity.methods is empty.", field="methods")
-    for method in identity.methods:
-        if method not in _METHODS:
-            raise errors.Unauthenticated("Attempted to authenticate with an unsupported method.")
-        if getattr(identity, method) is None:
-            raise errors.Invalid(f"Expecting to find {method} in identity.", field=method)
-    if "password" in identity.methods and identity.password is not None:
-        _named(identity.password.user, "user")
-    if "application_credential" in identity.methods and identity.application_credential is not None:
-        given = identity.application_credential
-        if given.id is None:
-            if given.name is None or given.user is None:
-                raise errors.Invalid("An application credential needs its id, or its name and user.", field="id")
-            _named(given.user, "user")
-        if scope is not None:
-            raise errors.Unauthenticated("An application credential has its own scope and takes no other.")
-    if scope is None:
-        return
-    named = [n for n in ("project", "domain", "system", "trust", "unscoped") if getattr(scope, n) is not None]
-    if len(named) != 1:
-        raise errors.Invalid("scope must name one of project, domain, system, OS-TRUST:trust.", field="scope")
-    if scope.project is not None:
-        _named(scope.project, "project")
-    if scope.domain is not None and scope.domain.id is None and scope.domain.name is None:
-        raise errors.Invalid("scope.domain needs an id or a name.", field="domain")
-
-
-def _named(given: PasswordUser | UserGiven | ProjectGiven, noun: str) -> None:
-    if given.id is not None:
-        return
-    if given.name is None:
-        raise errors.Invalid(f"{noun} needs an id, or a name and its domain.", field=noun)
-    if given.domain is None or (given.domain.id is None and given.domain.name is None):
-        raise errors.Invalid(f"{noun}: a name needs its domain.", field=noun)
-
-
-def _rescope(base: Valid, scope: Scope | None) -> None:
-    """Raises Forbidden: delegated tokens keep the scope they were given for."""
-    if base.token.app_credential_id:
-        raise errors.Forbidden("A token of an application credential cannot be rescoped.")
-    if base.token.trust_id and scope is not None:
-        raise errors.Forbidden("A token of a trust cannot be rescoped.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
-    identity: Identity
-    scope: Scope | None
-    base: Valid | None
-    now: float
-    lifetime: float
-
-    def look(self, reader: Reader, directory: Directory) -> Found:
-        """Who is meant and what their token would be, in one snapshot; verifies nothing yet."""
-        if "application_credential" in self.identity.methods and self.identity.application_credential is not None:
-            return self._by_app_credential(reader, directory, self.identity.application_credential)
-        user: User | None = None
-        if "password" in self.identity.methods and self.identity.password is not None:
-            user = _user(reader, directory, self.identity.password.user)
-            if self.base is not None and user is not None and user.id != self.base.user.id:
-                user = None
-        elif self.base is not None:
-            user = self.base.user
-        if user is None:
-            return Found(None, "", None)
-        return Found(user, user.password, self._ready(reader, directory, user))
-
-    def _by_app_credential(self, reader: Reader, directory: Directory, given: AppCredentialMethod) -> Found:
-        credential: ApplicationCredential | None = None
-        if given.id is not None:
-            credential = reader.find(ApplicationCredential, given.id)
-        elif given.user is not None:
-            user = _user(reader, directory, given.user)
-            if user is not None:
-                credential = reader.first(ApplicationCredential, user_id=user.id, name=given.name)
-        if credential is None or 0 < credential.expires_at <= self.now:
-            return Found(None, "", None)
-        token = replace_token(
-            self._token(credential.user_id),
-            project_id=credential.project_id,
-            app_credential_id=credential.id,
-            limit=credential.expires_at,
-        )
-        return Found(None, credential.secret, _loaded(reader, directory, token))
-
-    def _token(self, user_id: str) -> Token:
-        """Without a scope. Rescoping keeps expiry and chain, and adds its method."""
-        methods = list(self.identity.methods)
-        if self.base is None:
-            return Token(
-                user_id=user_id,
-                methods=tuple(methods),
-                issued_at=self.now,
-                expires_at=self.now + self.lifetime,
-                audit_ids=(new_audit_id(),),
-            )
-        had = self.base.token
-        return Token(
-            user_id=user_id,
-            methods=tuple(dict.fromkeys([*had.methods, *methods])),
-            issued_at=self.now,
-            expires_at=had.expires_at,
-            audit_ids=(new_audit_id(), had.audit_ids[-1]),
-            trust_id=had.trust_id,
-            project_id=had.project_id if had.trust_id else "",
-        )
-
-    def _ready(self, reader: Reader, directory: Directory, user: User) -> Valid | None:
-        token, scope = self._token(user.id), self.scope
-        if token.trust_id or (scope is not None and scope.unscoped is not None):
-            return _loaded(reader, directory, token, user=None if token.trust_id else user)
-        if scope is None:
-            return self._default(reader, directory, user, token)
-        if scope.system is not None:
-            return _loaded(reader, directory, _with(token, system=scope.system.all), user=user)
-        if scope.domain is not None:
-            domain = _domain(directory, scope.domain)
-            return _loaded(reader, directory, _with(token, domain_id=domain.id), user=user) if domain else None
-        if scope.project is not None:
-            project = _project(reader, directory, scope.project)
-            if project is None:
-                return None
-            return _loaded(reader, directory, _with(token, project_id=project.id), user=user, project=project)
-        if scope.trust is not None:
-            return self._by_trust(reader, directory, user, token, scope.trust.id)
-        return None
-
-    def _default(self, reader: Reader, directory: Directory, user: User, token: Token) -> Valid | None:
-        """For no scope: the user's default project where that can be had, else none."""
-        if user.default_project_id:
-            scoped = _loaded(reader, directory, _with(token, project_id=user.default_project_id), user=user)
-            if scoped is not None:
-                return scoped
-        return _loaded(reader, directory, token, user=user)
-
-    def _by_trust(self, reader: Reader, directory: Directory, user: User, token: Token, trust_id: str) -> Valid | None:
-        trust = reader.find(Trust, trust_id)
-        if trust is None or 0 < trust.expires_at <= self.now or trust.remaining_uses == 0:
-            return None
-        if trust.trustee_user_id != user.id:
-            return None
-        whose = trust.trustor_user_id if trust.impersonation else trust.trustee_user_id
-        token = replace_token(
-            replace_user(token, whose), project_id=trust.project_id, trust_id=trust.id, limit=trust.expires_at
-        )
-        # the trustee itself must be in good standing, too: load sees to both
-        return _loaded(reader, directory, token)
-
-
-def _with(token: Token, *, project_id: str = "", domain_id: str = "", system: bool = False) -> Token:
-    return msgspec.structs.replace(token, project_id=project_id, domain_id=domain_id, system=system)
-
-
-def replace_user(token: Token, user_id: str) -> Token:
-    return msgspec.structs.replace(token, user_id=user_id)
-
-
-def replace_token(
-    token: Token, *, project_id: str, limit: float, app_credential_id: str = "", trust_id: str = ""
-) -> Token:
-    """limit: when what it was made from runs out, 0 for never; the token is not valid beyond."""
-    return msgspec.structs.replace(
-        token,
-        project_id=project_id,
-        app_credential_id=app_credential_id,
-        trust_id=trust_id,
-        expires_at=min(token.expires_at, limit) if limit else token.expires_at,
+async def _signed_access(call: Call) -> AccessToken:
+    """The access token that the request is signed with. Raises Unauthenticated."""
+    signed = await signed_request(call)
+    # written past call.write: a nonce is nothing that a token rests on
+    return await call.host.store.write(
+        lambda tx: identity_oauth1.verify(tx, signed), actor=_cloud(call), action="auth.oauth1"
     )
-
-
-def _loaded(
-    reader: Reader, directory: Directory, token: Token, *, user: User | None = None, project: Project | None = None
-) -> Valid | None:
-    try:
-        return load(reader, token, directory, fresh=True, user=user, project=project)
-    except errors.Unauthenticated:
-        return None  # said only after the password was verified
-
-
-def _user(reader: Reader, directory: Directory, given: PasswordUser | UserGiven) -> User | None:
-    if given.id is not None:
-        return reader.find(User, given.id)
-    domain = _domain(directory, given.domain)
-    return reader.first(User, domain_id=domain.id, name=given.name) if domain else None
-
-
-def _project(reader: Reader, directory: Directory, given: ProjectGiven) -> Project | None:
-    if given.id is not None:
-        return reader.find(Project, given.id)
-    domain = _domain(directory, given.domain)
-    return reader.first(Project, domain_id=domain.id, name=given.name) if domain else None
-
-
-def _domain(directory: Directory, given: DomainGiven | None) -> Domain | None:
-    if given is None:
-        return None
-    if given.id is not None:
-        return directory.domains.get(given.id)
-    return directory.domains_by_name.get(given.name or "")
 
 
 async def _verify(call: Call, identity: Identity, found: Found, now: float) -> None:
@@ -329,31 +122,68 @@ async def _verify(call: Call, identity: Identity, found: Found, now: float) -> N
     if "application_credential" in identity.methods and identity.application_credential is not None:
         if not await passwords.verify(found.secret, identity.application_credential.secret):
             raise refused()
+        if found.ready is not None and is_inactive(call, found.ready.user, now):
+            raise refused()
         return
-    if identity.password is None:
-        raise refused()
     user = found.user
-    verified = await passwords.verify(found.secret if user else "", identity.password.user.password)
-    await count_attempt(call, user, verified)
-    if user is None or not verified or not user.enabled:
+    proofs = [m for m in identity.methods if m in ("password", "totp")]
+    if not proofs:
+        if user is not None and is_inactive(call, user, now):
+            raise refused()
+        return
+    verified = True
+    if "password" in proofs:
+        password = identity.password.user.password if identity.password else ""
+        verified = await passwords.verify(found.secret if user else "", password)
+    if verified and "totp" in proofs:
+        verified = await _passcode(call, user, identity.totp.user.passcode if identity.totp else "")
+    lock = lock_out(call)
+    if "totp" in proofs and not lock.attempts:
+        lock = _GUESSES
+    await count_attempt(call, user, verified, lock)
+    if user is None or not verified or not user.enabled or is_inactive(call, user, now):
         raise refused()
-    if 0 < user.password_expires_at <= now and not user.options.get("ignore_password_expiry"):
+    if "password" in proofs and 0 < user.password_expires_at <= now and not user.options.get("ignore_password_expiry"):
         raise errors.Unauthenticated(
             f"The password is expired and needs to be changed for user: {user.id}.",
             hint="Change it with POST /v3/users/{user_id}/password.",
         )
+    await _note_activity(call, user, now)
 
 
-async def count_attempt(call: Call, user: User | None, verified: bool) -> None:
+async def _passcode(call: Call, user: User | None, passcode: str) -> bool:
+    """Each passcode counts once: it is marked as used before it lets anyone in."""
+    if user is None:
+        return False
+    user_id = user.id
+    try:
+        return await call.host.store.write(
+            lambda tx: identity_totp.use(tx, user_id, passcode), actor=_cloud(call), action="auth.totp"
+        )
+    except errors.Outrun:
+        return False  # the same passcode at the same time
+
+
+def is_inactive(call: Call, user: User, now: float) -> bool:
+    return inactive(user, now, call.host.settings.inactive_days)
+
+
+async def _note_activity(call: Call, user: User, now: float) -> None:
+    """Once a day at most, and only where a setting makes use of it: a log-in is no write else."""
+    if call.host.settings.inactive_days <= 0 or now - user.last_active_at < 86400:
+        return
+    user_id = user.id
+    await call.host.store.write(lambda tx: note_activity(tx, user_id), actor=_cloud(call), action="auth.activity")
+
+
+async def count_attempt(call: Call, user: User | None, verified: bool, lock: LockOut) -> None:
     """Raises Unauthenticated for a user who is locked out, even with the right password."""
-    lock = lock_out(call)
     if not lock.attempts or user is None:
         return
-    who = replace(CLOUD, request_id=call.request_id, address=call.actor.address)
     user_id = user.id
     # written past call.write: a wrong guess must not cost everyone's kept tokens
     free = await call.host.store.write(
-        lambda tx: record_attempt(tx, user_id, verified, lock), actor=who, action="auth.attempt"
+        lambda tx: record_attempt(tx, user_id, verified, lock), actor=_cloud(call), action="auth.attempt"
     )
     if verified and not free:
         raise refused()

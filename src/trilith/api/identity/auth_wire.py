@@ -23,6 +23,13 @@ class PasswordUser(Struct):
     domain: DomainGiven | None = None
 
 
+class TotpUser(Struct):
+    passcode: Annotated[str, Meta(max_length=64)]
+    id: Text | None = None
+    name: Text | None = None
+    domain: DomainGiven | None = None
+
+
 class UserGiven(Struct):
     id: Text | None = None
     name: Text | None = None
@@ -31,6 +38,10 @@ class UserGiven(Struct):
 
 class PasswordMethod(Struct):
     user: PasswordUser
+
+
+class TotpMethod(Struct):
+    user: TotpUser
 
 
 class TokenMethod(Struct):
@@ -49,6 +60,7 @@ class Identity(Struct):
     password: PasswordMethod | None = None
     token: TokenMethod | None = None
     application_credential: AppCredentialMethod | None = None
+    totp: TotpMethod | None = None
 
 
 class ProjectGiven(Struct):

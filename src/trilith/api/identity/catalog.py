@@ -39,11 +39,22 @@ class ProjectRef(Struct):
     name: str
 
 
-class UserRef(Struct):
+class IdRef(Struct):
+    id: str
+
+
+class FederationRef(Struct):
+    groups: list[IdRef]
+    identity_provider: IdRef
+    protocol: IdRef
+
+
+class UserRef(Struct, rename={"federation": "OS-FEDERATION"}):
     domain: DomainRef
     id: str
     name: str
     password_expires_at: str | None
+    federation: FederationRef | UnsetType = UNSET
 
 
 class RoleRef(Struct):
@@ -69,8 +80,9 @@ class AppCredentialRef(Struct):
     access_rules: list[RuleRef] | UnsetType = UNSET
 
 
-class IdRef(Struct):
-    id: str
+class OAuthRef(Struct):
+    access_token_id: str
+    consumer_id: str
 
 
 class TrustRef(Struct):
@@ -80,7 +92,7 @@ class TrustRef(Struct):
     trustee_user: IdRef
 
 
-class TokenBody(Struct, rename={"trust": "OS-TRUST:trust"}):
+class TokenBody(Struct, rename={"trust": "OS-TRUST:trust", "oauth1": "OS-OAUTH1"}):
     methods: tuple[str, ...]
     user: UserRef
     audit_ids: tuple[str, ...]
@@ -94,6 +106,7 @@ class TokenBody(Struct, rename={"trust": "OS-TRUST:trust"}):
     catalog: list[CatalogEntry] | UnsetType = UNSET
     application_credential: AppCredentialRef | UnsetType = UNSET
     trust: TrustRef | UnsetType = UNSET
+    oauth1: OAuthRef | UnsetType = UNSET
 
 
 class TokenAnswer(Struct):
@@ -185,5 +198,13 @@ def token_body(base: str, valid: Valid, *, with_catalog: bool) -> TokenAnswer:
             impersonation=valid.trust.impersonation,
             trustor_user=IdRef(valid.trust.trustor_user_id),
             trustee_user=IdRef(valid.trust.trustee_user_id),
+        )
+    if valid.access is not None:
+        body.oauth1 = OAuthRef(access_token_id=valid.access.id, consumer_id=valid.access.consumer_id)
+    if token.idp_id:
+        body.user.federation = FederationRef(
+            groups=[IdRef(id) for id in token.group_ids],
+            identity_provider=IdRef(token.idp_id),
+            protocol=IdRef(token.protocol_id),
         )
     return TokenAnswer(body)

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.identity import listing
+from trilith.api.identity.delegated import refuse_delegated
 from trilith.api.identity.listing import Filters
 from trilith.api.identity.views import link
 from trilith.api.identity.wire import Links, Name, or_none, parse, set_fields
@@ -86,12 +87,6 @@ def _text(blob: str | dict[str, Any]) -> str:
     return blob if isinstance(blob, str) else msgspec.json.encode(blob).decode()
 
 
-def _delegated(call: Call) -> None:
-    """Raises Forbidden: what is delegated for one project must not become a lasting key."""
-    if call.actor.credential_id or call.actor.trust_id:
-        raise errors.Forbidden("A delegated token (trust, application credential) cannot manage credentials.")
-
-
 async def _load(call: Call, policy: str) -> tuple[Credential, str]:
     """With its blob opened. Raises Forbidden before Missing."""
     id = call.params["credential_id"]
@@ -109,7 +104,7 @@ async def _load(call: Call, policy: str) -> tuple[Credential, str]:
 
 async def create(call: Call) -> dict[str, Any]:
     """201. 400 for an EC2 one without project or keys, 403, 404 for an unknown user or project, 409."""
-    _delegated(call)
+    refuse_delegated(call, "manage credentials")
     given = parse(call.body.credential, CredentialCreate)
     user_id = given.user_id or call.actor.user_id
     call.allow("identity:create_credential", **{"target.credential.user_id": user_id})
@@ -142,7 +137,7 @@ async def show(call: Call) -> dict[str, Any]:
 
 async def update(call: Call) -> dict[str, Any]:
     """200. 400 for a change of anything but the blob, 403, 404."""
-    _delegated(call)
+    refuse_delegated(call, "manage credentials")
     credential, blob = await _load(call, "update_credential")
     given = parse(call.body.credential, CredentialUpdate)
     fresh = None if given.blob is UNSET else _text(given.blob)
@@ -153,7 +148,7 @@ async def update(call: Call) -> dict[str, Any]:
 
 async def delete(call: Call) -> None:
     """204. 403, 404."""
-    _delegated(call)
+    refuse_delegated(call, "manage credentials")
     credential, _ = await _load(call, "delete_credential")
     await call.write(lambda tx: delete_credential(tx, credential.id), "credential.delete")
 
@@ -171,7 +166,7 @@ def _ec2_view(call: Call, credential: Credential, blob: Ec2Blob) -> Ec2View:
 
 async def create_ec2(call: Call) -> dict[str, Any]:
     """201. 403, 404 for an unknown user or project."""
-    _delegated(call)
+    refuse_delegated(call, "manage credentials")
     user_id, project_id = call.params["user_id"], call.body.tenant_id
     call.allow("identity:ec2_create_credential", **{"target.user.id": user_id})
     blob = Ec2Blob(access=uuid.uuid4().hex, secret=uuid.uuid4().hex)
@@ -219,6 +214,6 @@ async def show_ec2(call: Call) -> dict[str, Any]:
 
 async def delete_ec2(call: Call) -> None:
     """204. 403, 404."""
-    _delegated(call)
+    refuse_delegated(call, "manage credentials")
     credential, _ = await _load_ec2(call, "ec2_delete_credential")
     await call.write(lambda tx: delete_credential(tx, credential.id), "credential.delete")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trilith.api.http.route import Route
-from trilith.api.identity import endpoint_filters
+from trilith.api.http.route import PUBLIC, Route
+from trilith.api.identity import endpoint_filters, oauth1
 from trilith.api.identity.table import route
 
 _GROUP = "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}"
@@ -71,4 +71,30 @@ _ENDPOINT_FILTERS = (
     ),
 )  # fmt: skip
 
-EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS,)
+_CONSUMER = "/v3/OS-OAUTH1/consumers/{consumer_id}"
+_ACCESS = "/v3/users/{user_id}/OS-OAUTH1/access_tokens"
+
+_OAUTH1 = (
+    route("GET", "/v3/OS-OAUTH1/consumers", oauth1.list_consumers, "list_consumers"),
+    route("POST", "/v3/OS-OAUTH1/consumers", oauth1.create_consumer, "create_consumer", oauth1.ConsumerBody),
+    route("GET", _CONSUMER, oauth1.show_consumer, "get_consumer"),
+    route("PATCH", _CONSUMER, oauth1.update_consumer, "update_consumer", oauth1.ConsumerBody),
+    route("DELETE", _CONSUMER, oauth1.delete_consumer, "delete_consumer"),
+    route("POST", "/v3/OS-OAUTH1/request_token", oauth1.create_request_token, PUBLIC),
+    route(
+        "PUT",
+        "/v3/OS-OAUTH1/authorize/{request_token_id}",
+        oauth1.authorize,
+        "authorize_request_token",
+        oauth1.AuthorizeBody,
+        200,
+    ),
+    route("POST", "/v3/OS-OAUTH1/access_token", oauth1.create_access_token, PUBLIC),
+    route("GET", _ACCESS, oauth1.list_access_tokens),
+    route("GET", f"{_ACCESS}/{{access_token_id}}", oauth1.show_access_token),
+    route("DELETE", f"{_ACCESS}/{{access_token_id}}", oauth1.delete_access_token),
+    route("GET", f"{_ACCESS}/{{access_token_id}}/roles", oauth1.list_roles),
+    route("GET", f"{_ACCESS}/{{access_token_id}}/roles/{{role_id}}", oauth1.show_role),
+)
+
+EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS, *_OAUTH1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -9,14 +10,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.identity import listing
-from trilith.api.identity.auth import count_attempt, refused
+from trilith.api.identity.auth import count_attempt, is_inactive, lock_out, refused
 from trilith.api.identity.auth_tokens import accessible_projects
 from trilith.api.identity.listing import Filters
 from trilith.api.identity.views import group_view, project_view, user_view
 from trilith.api.identity.wire import Name, Text, parse_open, parse_time, set_fields
 from trilith.commands import passwords
 from trilith.commands.identity_rules import hex_id, merged_options
-from trilith.commands.identity_users import PasswordRules, change_password, create_user, delete_user, update_user
+from trilith.commands.identity_users import (
+    PasswordRules,
+    change_password,
+    check_age,
+    create_user,
+    delete_user,
+    update_user,
+)
 from trilith.model.identity import DEFAULT_DOMAIN, Group, GroupMember, Project, User
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -68,7 +76,12 @@ class PasswordBody(Struct):
 
 def rules(call: Call) -> PasswordRules:
     settings = call.host.settings
-    return PasswordRules(unique=settings.password_history, days=settings.password_days)
+    return PasswordRules(
+        unique=settings.password_history,
+        days=settings.password_days,
+        least_days=settings.password_minimum_days,
+        first_use=settings.password_first_use,
+    )
 
 
 def options_of(given: Struct) -> dict[str, Any]:
@@ -167,9 +180,10 @@ async def change_own_password(call: Call) -> None:
     user_id, given = call.params["user_id"], call.body.user
     user = await call.read(lambda r: r.find(User, user_id))
     verified = await passwords.verify(user.password if user else "", given.original_password)
-    await count_attempt(call, user, verified)
-    if user is None or not verified or not user.enabled:
+    await count_attempt(call, user, verified, lock_out(call))
+    if user is None or not verified or not user.enabled or is_inactive(call, user, time.time()):
         raise refused()
+    check_age(user, time.time(), rules(call))
     if user.options.get("lock_password"):
         raise errors.Invalid("You cannot change your password: self-service is disabled for this user.")
     unique = rules(call).unique

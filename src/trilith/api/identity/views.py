@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
 from trilith.api.http.call import Call
 from trilith.api.identity.wire import Links, flat, naive_isotime, or_none
+from trilith.commands.identity_users import inactive
 from trilith.model.identity import Domain, Endpoint, Group, Project, Region, Role, Service, User
 
 
@@ -143,11 +145,12 @@ def domain_as_project(call: Call, d: Domain) -> dict[str, Any]:
 
 def user_view(call: Call, u: User) -> dict[str, Any]:
     expires = 0.0 if u.options.get("ignore_password_expiry") else u.password_expires_at
+    idle = inactive(u, time.time(), call.host.settings.inactive_days)
     view = UserView(
         id=u.id,
         name=u.name,
         domain_id=u.domain_id,
-        enabled=u.enabled,
+        enabled=u.enabled and not idle,
         password_expires_at=naive_isotime(expires) if expires else None,
         options=u.options,
         links=link(call, f"users/{u.id}"),
