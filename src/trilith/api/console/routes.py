@@ -24,6 +24,6 @@ SERVICE = Service(
     prefix=PREFIX,
     routes=(*_ROUTES, document_route("console", PREFIX, _ROUTES, error_body, "consoles in a browser")),
     error_body=error_body,
-    error_media_type="text/plain; charset=utf-8",
+    error_media_type="text/plain",
     sockets=(_SCREEN, _SERIAL),
 )
