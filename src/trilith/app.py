@@ -37,12 +37,14 @@ from trilith.drivers.contract import NetworkDriver
 from trilith.drivers.simulated.compute import SimulatedCompute
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
 from trilith.drivers.simulated.storage import SimulatedStorage
+from trilith.drivers.storage.convert import convert_image
 from trilith.jobs.engine import Engine
 from trilith.jobs.kinds import KINDS
 from trilith.jobs.services import Services
 from trilith.model.guest import Pillar
 from trilith.reconcile import retention
 from trilith.reconcile.networks import NetworkReconciler
+from trilith.reconcile.plans import PlanReconciler
 from trilith.reconcile.servers import ServerReconciler
 from trilith.store.contract import Store
 from trilith.store.seal import Sealer, load_master_key
@@ -109,6 +111,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         stack.push_async_callback(store.close)
         await first_start(store, sealer, settings, admin_password)
         await fill(store, settings)
+        await store.write(lambda tx: unified_limits.choose(tx, settings.quota_driver, quota.DEFAULTS, settings.region))
         cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
 
         nodes = Nodes(store, settings, ensure_node)
@@ -130,7 +133,9 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             stack.push_async_callback(node.close)
             network = await connect(node.network.nb, node.network.sb, cloud_id=cloud_id)
         stack.push_async_callback(network.close)
-        services = Services(store=store, links=links, network=network, settings=settings, cloud_id=cloud_id)
+        services = Services(
+            store=store, links=links, network=network, settings=settings, cloud_id=cloud_id, convert=convert_image
+        )
         tokens = Tokens(store, sealer)
         tables = api_services()
         host = Host(
@@ -140,7 +145,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tokens=tokens,
             services=services,
         )
-        await blobs.sweep(store, services.blobs, settings.node_name or gethostname())
+        await blobs.sweep(store, services.stores, settings.node_name or gethostname())
         engine = Engine(services, KINDS, crash_at=settings.crash_at)
         running = Cloud(settings, store, sealer, cloud_id, services, host, build(host, tables), network, engine)
 
@@ -160,8 +165,9 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             tasks.own(partial(agent.run, socket), f"agent-{agent.node}")
         tasks.own(engine.run, "engine")
         tasks.own(partial(reconciler.run, services), "reconcile-servers")
-        tasks.own(partial(blobs.keep_swept, store, services.blobs), "sweep-blobs")
+        tasks.own(partial(blobs.keep_swept, store, services.stores), "sweep-blobs")
         tasks.own(NetworkReconciler(services).run, "reconcile-networks")
+        tasks.own(PlanReconciler(services).run, "reconcile-plans")
         tasks.own(partial(identity_watch.run, store, tokens.forget), "identity-watch")
         tasks.own(partial(retention.run, services), "retention")
         if node is not None:

@@ -152,7 +152,11 @@ class Guests:
                 await asyncio.wait([serving])
 
     async def update(self, plan: GuestPlan) -> None:
-        """A changed plan (name, ports, keys) of a server that is laid out; its disk is left alone."""
+        """A changed plan (name, ports, keys) of a server that is laid out; its disk is left alone. One that is older
+        than the plan kept here was outrun by a job's, and is dropped."""
+        known = self._plans.get(plan.server_id)
+        if known is not None and plan.revision < known.revision:
+            return
         self._plans[plan.server_id] = plan
         self._specs.pop(plan.server_id, None)
         await asyncio.to_thread(self._keep, plan)

@@ -10,7 +10,7 @@ from trilith.config import Settings
 from trilith.jobs.services import Services
 from trilith.model.guest import BlobSource, NicSpec, Pillar
 from trilith.model.instance import FixedAddress, InstanceData, InstanceNic, Keypair, TaggedDevice
-from trilith.model.network import Network, Port, Subnet, guest_dns
+from trilith.model.network import FloatingIp, Network, Port, Subnet, guest_dns
 from trilith.model.plan import GuestPlan, MetadataEndpoint, RescuePlan, interface_name
 from trilith.model.server import Server
 from trilith.store.mapping import REGISTRY
@@ -33,6 +33,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
     ports = ports_of(reader, server.id)
     networks = {n.id: n for n in reader.select(Network, id={p.network_id for p in ports})} if ports else {}
     subnets = {s.id: s for s in reader.select(Subnet, network_id=set(networks))} if networks else {}
+    floating = {f.port_id: f for f in reader.select(FloatingIp, port_id={p.id for p in ports})} if ports else {}
     nics = tuple(_nic(port, networks[port.network_id], number) for number, port in enumerate(ports))
     user_data = (
         reader.sealer.open(server.user_data, context=f"server.user_data:{server.id}") if server.user_data else b""
@@ -57,7 +58,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         launch_index=server.launch_index,
         reservation_id=server.reservation_id,
         networks=tuple(
-            _instance_nic(port, networks[port.network_id], subnets, n, services.settings)
+            _instance_nic(port, networks[port.network_id], subnets, n, services.settings, floating.get(port.id))
             for port, n in zip(ports, nics, strict=True)
         ),
         security_groups=server.security_groups,
@@ -83,6 +84,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         instance=instance,
         metadata=_endpoints(reader, networks, subnets),
         running=running,
+        revision=server.revision,
         rescue=_rescue(services, server),
     )
 
@@ -148,7 +150,12 @@ def _nic(port: Port, network: Network, number: int) -> NicSpec:
 
 
 def _instance_nic(
-    port: Port, network: Network, subnets: dict[str, Subnet], nic: NicSpec, settings: Settings
+    port: Port,
+    network: Network,
+    subnets: dict[str, Subnet],
+    nic: NicSpec,
+    settings: Settings,
+    floating: FloatingIp | None,
 ) -> InstanceNic:
     addresses = []
     for fixed in port.fixed_ips:
@@ -162,6 +169,9 @@ def _instance_nic(
                 routes=tuple((r.destination, r.nexthop) for r in subnet.routes),
                 dhcp=subnet.dhcp,
                 ipv6_address_mode=subnet.ipv6_address_mode,
+                floating=floating.floating_ip_address
+                if floating is not None and floating.fixed_ip_address == fixed.ip_address
+                else "",
             )
         )
     return InstanceNic(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from trilith import errors
-from trilith.agent.calls import Nothing
+from trilith.agent.calls import Nothing, PlanArgs
 from trilith.jobs.kind import Context
 from trilith.jobs.server_plan import ports_of
 from trilith.model import server as model
@@ -32,7 +32,7 @@ async def server(context: Context[Any]) -> Server:
 async def call(context: Context[Any], node: str, name: str, args: Any, result: type[T], *, timeout: float = 60.0) -> T:
     """A node call under this job's claim."""
     context.memo["node"] = node
-    return await context.services.links.call(
+    answer = await context.services.links.call(
         node,
         name,
         args,
@@ -43,6 +43,9 @@ async def call(context: Context[Any], node: str, name: str, args: Any, result: t
         wait=NODE_WAIT,
         progress=lambda percent, _note: context.progress(percent),
     )
+    if isinstance(args, PlanArgs):
+        context.services.sent.note(args.plan)
+    return answer
 
 
 async def order(context: Context[Any], node: str, name: str, args: Any, *, timeout: float = 60.0) -> None:

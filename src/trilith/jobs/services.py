@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from trilith.cluster.links import Links
 from trilith.commands.image_stores import Stores
 from trilith.drivers.contract import NetworkDriver
+from trilith.jobs.sent_plans import SentPlans
 from trilith.store.contract import Store
 
 if TYPE_CHECKING:
     from trilith.config import Settings
 
 
+class Converter(Protocol):
+    async def __call__(self, source: Path, target: Path, disk_format: str, wanted: str) -> None:
+        """Make `target` of `source`. Formats are the image API's. Raises Invalid, Backend, Deadline."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
+    """convert: None where images stay as they come."""
+
     store: Store
     links: Links
     network: NetworkDriver
     settings: Settings
     cloud_id: str
+    convert: Converter | None = None
+    sent: SentPlans = field(default_factory=SentPlans)
 
     @property
     def blobs(self) -> Path:

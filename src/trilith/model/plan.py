@@ -57,6 +57,7 @@ class GuestPlan:
     instance: InstanceData
     metadata: tuple[MetadataEndpoint, ...] = ()
     running: bool = True
+    revision: int = 0  # of the server's row: the node keeps no older plan for a newer one
     version: int = 1
     rescue: RescuePlan | None = None
 
