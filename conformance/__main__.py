@@ -58,8 +58,8 @@ def _run(given: argparse.Namespace, folder: Path) -> int:
     if given.listed is not None:
         names = set(given.listed.read_text().split())
         known = [t for t in known if areas.name(t) in names]
-    left_out = [(t, why) for t in known if (why := areas.excluded(t))]
-    chosen = [t for t in known if not areas.excluded(t)]
+    left_out = [(t, why) for t in known if (why := areas.excluded(t, given.driver))]
+    chosen = [t for t in known if not areas.excluded(t, given.driver)]
     began, seen = time.monotonic(), [0, 0]
 
     def heard(result: Result) -> None:
