@@ -27,7 +27,7 @@ from trilith.api.http.tokens import Tokens
 from trilith.cluster import identity_watch
 from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
-from trilith.commands import blobs
+from trilith.commands import blobs, quota, unified_limits
 from trilith.commands import first_start as first_start_of
 from trilith.commands.bootstrap import bootstrap
 from trilith.commands.passwords import hash_password
@@ -141,7 +141,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         host = Host(
             settings=settings,
             store=store,
-            policies=Policies(tables, settings.state),
+            policies=Policies(tables, settings.state, scoped=settings.enforce_scope),
             tokens=tokens,
             services=services,
         )

@@ -69,6 +69,10 @@ class Settings:
     image_conversion: str = ""
     #: images show the locations of their data, and PATCH changes them (Glance's show_multiple_locations)
     image_locations: bool = False
+    #: what limits servers: `database` (os-quota-sets) or `unified` (Keystone's registered limits and limits)
+    quota_driver: str = "database"
+    #: services (compute) that refuse tokens of a scope that their rules are not for, as Nova does by default
+    enforce_scope: tuple[str, ...] = field(default_factory=tuple)
     #: JSON file that every server finds as vendor_data.json; "" for none
     vendordata_file: str = ""
     #: NAME@URL of services that are asked for vendor_data2.json when a server is made or rebuilt

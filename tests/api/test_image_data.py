@@ -252,7 +252,7 @@ async def test_a_blob_stays_while_anybody_needs_it(cloud: ApiCloud) -> None:
         assert files(cloud) == [sha]
         assert (await cloud.call("DELETE", f"/image/v2/images/{image['id']}", alice)).status_code == 204
     assert files(cloud) == [sha]
-    sweeper = asyncio.create_task(blobs.keep_swept(cloud.store, cloud.cloud.services.blobs))
+    sweeper = asyncio.create_task(blobs.keep_swept(cloud.store, cloud.cloud.services.stores))
     await asyncio.sleep(0.05)
     gone = await cloud.store.write(lambda tx: blobs.release(tx, "server-1"))
     assert gone == [sha]
@@ -275,7 +275,7 @@ async def test_a_start_sweeps_what_a_death_left(cloud: ApiCloud) -> None:
     (directory / "tmp" / "half").write_bytes(b"x")
     (directory / ("0" * 64)).write_bytes(b"orphan")
     (directory / "staging" / "nobody").write_bytes(b"x")
-    await blobs.sweep(cloud.store, directory, "here")
+    await blobs.sweep(cloud.store, cloud.cloud.services.stores, "here")
     assert files(cloud) == sorted([hashlib.sha256(DATA).hexdigest(), f"staging/{staged['id']}"])
     assert (await shown(cloud, alice, dead["id"]))["status"] == "queued"
     assert (await shown(cloud, alice, staged["id"]))["status"] == "uploading"
@@ -356,7 +356,7 @@ async def test_an_import_that_died_goes_on_or_is_undone(
             for _ in range(2 if number == died_at else 1):
                 if step.check is None or not await step.check(context):
                     await step.do(context)
-            await blobs.sweep(cloud.store, services.blobs, "elsewhere")  # what a start does in between
+            await blobs.sweep(cloud.store, services.stores, "elsewhere")  # what a start does in between
         if whole:
             await cloud.store.write(lambda tx, job=job, args=args: IMPORT.finish(tx, job, args))
             assert (await shown(cloud, alice, image["id"]))["status"] == "active"
@@ -437,7 +437,7 @@ async def test_a_snapshots_file_becomes_a_blob(cloud: ApiCloud, tmp_path: Path) 
     assert image.state is ImageState.SAVING
     async with blobs.ingesting(made, directory) as facts:
         assert facts.virtual_size == 7 << 30
-        assert await blobs.collect(cloud.store, directory, [facts.sha256]) == []
+        assert await blobs.collect(cloud.store, cloud.cloud.services.stores, [facts.sha256]) == []
         for _ in range(2):
             await cloud.store.write(lambda tx: images.finish_snapshot(tx, image.id, facts))
     assert not made.exists()

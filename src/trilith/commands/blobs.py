@@ -26,7 +26,7 @@ import structlog
 from trilith import errors
 from trilith.commands.image_inspection import Inspection
 from trilith.commands.image_stores import ImageStore, Stores
-from trilith.model.image import IMAGE_TABLE, LOCAL, BlobFacts, BlobReference, Image, ImageState
+from trilith.model.image import IMAGE_TABLE, LOCAL, BlobFacts, BlobReference, CachedImage, Image, ImageState
 from trilith.store.contract import Store
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -124,7 +124,7 @@ class Sink:
         self.size += len(data)
         if self.size > self._limit:
             raise errors.TooLarge(f"The image is larger than {self._limit} bytes.", hint="See the setting max_image.")
-        with _full_disk():
+        with full_disk():
             if self._file is None:
                 self.temporary.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.temporary.open("xb")
@@ -141,7 +141,7 @@ class Sink:
         self.write(b"")
         virtual = self._inspection.finish() if self._inspection is not None else -1
         assert self._file is not None
-        with _full_disk():
+        with full_disk():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -155,7 +155,7 @@ class Sink:
 
     def keep(self, target: Path) -> None:
         """Under its last name, durably. An equal file there already is replaced by this one: both are whole."""
-        with _full_disk():
+        with full_disk():
             target.parent.mkdir(parents=True, exist_ok=True)
             self.temporary.chmod(0o600)
             os.replace(self.temporary, target)
@@ -243,7 +243,7 @@ def _read(path: Path, limit: int) -> BlobFacts:
 
 
 def _move(source: Path, target: Path) -> None:
-    with _full_disk():
+    with full_disk():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.replace(source, target)
@@ -350,6 +350,8 @@ async def sweep(store: Store, stores: Stores, node: str) -> None:
     for each in stores.writable:
         there = await asyncio.to_thread(_leftovers, each, waiting)
         names += [name for name in there if (name, each.name) not in needed]
+    cached = await store.read(lambda r: {c.sha256 for c in r.select(CachedImage)})
+    await asyncio.to_thread(_sweep_cache, stores.cache, cached)
     gone = await collect(store, stores, names)
     if gone:
         log.info("removed image data without an image", count=len(gone))
@@ -377,6 +379,12 @@ def _leftovers(store: ImageStore, waiting: set[str]) -> list[str]:
     return [p.name for p in directory.iterdir() if len(p.name) == 64 and p.is_file()]
 
 
+def _sweep_cache(directory: Path, cached: set[str]) -> None:
+    for path in (*directory.glob("tmp/*"), *directory.glob("?" * 64)):
+        if path.name not in cached:
+            path.unlink(missing_ok=True)
+
+
 async def keep_swept(store: Store, stores: Stores) -> None:
     """Until cancelled: remove blobs as their last reference goes, whoever released it."""
     cursor = await store.head()
@@ -400,7 +408,7 @@ def holders(reader: Reader, sha256: str) -> list[BlobReference]:
 
 
 @contextmanager
-def _full_disk() -> Iterator[None]:
+def full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as err:

@@ -7,6 +7,7 @@ The address is checked on the very connection that is used, so a name that chang
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import ipaddress
 import socket
@@ -14,59 +15,100 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from trilith import errors
-from trilith.commands.images import allowed, check_uri
+from trilith.commands.image_sources import Source, allowed, check_uri, shown, source
 
 #: seconds without a byte
 _STALL = 30.0
 _CHUNK = 1024 * 1024
 
 
-async def download(uri: str, write: Callable[[bytes], None], *, allow: tuple[str, ...]) -> None:
-    """All of it into `write`, which is called in a thread and may raise. Raises Invalid, Backend."""
-    check_uri(uri, allow)
+#: what may be reached; None for a URL of the operator's own, which is not filtered and not led elsewhere
+Allow = tuple[str, ...] | None
+
+
+async def download(
+    uri: str, write: Callable[[bytes], None], *, allow: Allow, headers: Mapping[str, str] | None = None
+) -> None:
+    """All of it into `write`, which is called in a thread and may raise. Raises Invalid, Backend.
+
+    A user and password in the URL go out by HTTP's basic authentication, to its own host only.
+    """
+    if allow is not None:
+        check_uri(uri, allow)
     stop = threading.Event()
     try:
-        await asyncio.to_thread(_fetch, uri, write, allow, stop)
+        await asyncio.to_thread(_fetch, source(uri), write, allow, stop, dict(headers or {}))
     finally:
         stop.set()
 
 
-def _fetch(uri: str, write: Callable[[bytes], None], allow: tuple[str, ...], stop: threading.Event) -> None:
+async def probe(uri: str, *, allow: tuple[str, ...]) -> int:
+    """Size in bytes that the server gives for it, -1 where it gives none. Raises Invalid, Backend."""
+    check_uri(uri, allow)
+
+    def ask() -> int:
+        with _errors_of(uri), _open(source(uri), allow, {}, method="HEAD") as response:
+            length = response.headers.get("Content-Length", "")
+            return int(length) if length.isdigit() else -1
+
+    return await asyncio.to_thread(ask)
+
+
+def _open(found: Source, allow: Allow, headers: dict[str, str], method: str = "GET") -> Any:
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        _Http(allow),
-        _Https(allow),
-        _Redirect(allow),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-    ):
-        opener.add_handler(handler)
-    request = urllib.request.Request(uri, headers={"User-Agent": "trilith", "Accept-Encoding": "identity"})
+    opener.add_handler(_Http(allow))
+    opener.add_handler(_Https(allow))
+    if allow is not None:
+        opener.add_handler(_Redirect(allow))
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
+    opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
+    request = urllib.request.Request(found.url, method=method)
+    request.add_header("User-Agent", "trilith")
+    request.add_header("Accept-Encoding", "identity")
+    secrets = dict(headers)
+    if found.user:
+        pair = f"{found.user}:{found.password}".encode()
+        secrets["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+    for name, value in secrets.items():
+        request.add_unredirected_header(name, value)  # for this host, not for where it may lead
+    return opener.open(request, timeout=_STALL)
+
+
+@contextmanager
+def _errors_of(uri: str) -> Iterator[None]:
     try:
-        with opener.open(request, timeout=_STALL) as response:
-            length = response.headers.get("Content-Length")
-            got = 0
-            while chunk := response.read(_CHUNK):
-                if stop.is_set():
-                    return
-                got += len(chunk)
-                write(chunk)
-            if length is not None and length.isdigit() and got != int(length):
-                raise errors.Backend(f"{uri}: the connection ended after {got} of {length} bytes.")
+        yield
     except (urllib.error.URLError, http.client.HTTPException, OSError) as err:
         reason = getattr(err, "reason", None) or err
-        raise errors.Backend(f"{uri} cannot be fetched: {reason}.") from err
+        raise errors.Backend(f"{shown(uri)} cannot be fetched: {reason}.") from err
 
 
-def _connect(host: str, port: int, timeout: Any, allow: tuple[str, ...]) -> socket.socket:
+def _fetch(
+    found: Source, write: Callable[[bytes], None], allow: Allow, stop: threading.Event, headers: dict[str, str]
+) -> None:
+    with _errors_of(found.url), _open(found, allow, headers) as response:
+        length = response.headers.get("Content-Length")
+        got = 0
+        while chunk := response.read1(_CHUNK):
+            if stop.is_set():
+                return
+            got += len(chunk)
+            write(chunk)
+        if length is not None and length.isdigit() and got != int(length):
+            raise errors.Backend(f"{shown(found.url)}: the connection ended after {got} of {length} bytes.")
+
+
+def _connect(host: str, port: int, timeout: Any, allow: Allow) -> socket.socket:
     """To the first address that answers and is allowed. Raises OSError."""
     problem: OSError = OSError(f"{host} has no address")
     for family, kind, proto, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        if not allowed(ipaddress.ip_address(str(where[0]).partition("%")[0]), host.lower(), allow):
+        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
+        if allow is not None and not allowed(address, host.lower(), port, allow):
             problem = OSError(f"{host} leads to {where[0]}, which does not pass filtering")
             continue
         made = socket.socket(family, kind, proto)
@@ -82,7 +124,7 @@ def _connect(host: str, port: int, timeout: Any, allow: tuple[str, ...]) -> sock
 
 
 class _Http(urllib.request.HTTPHandler):
-    def __init__(self, allow: tuple[str, ...]) -> None:
+    def __init__(self, allow: Allow) -> None:
         super().__init__()
         self._allow = allow
 
@@ -97,7 +139,7 @@ class _Http(urllib.request.HTTPHandler):
 
 
 class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, allow: tuple[str, ...]) -> None:
+    def __init__(self, allow: Allow) -> None:
         super().__init__()
         self._allow = allow
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from trilith.model.record import Record
 from trilith.model.states import table
@@ -28,6 +29,7 @@ IMAGE_TABLE = table(
         (_S.QUEUED, "stage"): _S.UPLOADING,
         (_S.UPLOADING, "import"): _S.IMPORTING,
         (_S.QUEUED, "import"): _S.IMPORTING,
+        (_S.QUEUED, "locate"): _S.ACTIVE,
         (_S.QUEUED, "snapshot"): _S.SAVING,
         (_S.SAVING, "activate"): _S.ACTIVE,
         (_S.IMPORTING, "activate"): _S.ACTIVE,
@@ -55,15 +57,33 @@ DISK_FORMATS = (
     "ari",
     "aki",
     "ploop",
+    "gpt",
+    "luks",
     "root-tar",
     "squashfs",
 )
 CONTAINER_FORMATS = ("bare", "ovf", "ova", "docker", "ami", "ari", "aki", "compressed")
 
 
+#: the store in the state directory
+LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A URL under which somebody else serves an image's data."""
+
+    url: str
+    store: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image(Record):
-    """checksum: MD5, hash_value: SHA-512 (both as Glance shows them); sha256 keys the derived artefacts.
+    """checksum: MD5, hash_value: by hash_algo (both as Glance shows them); sha256 keys the derived artefacts.
+
+    stores: where its data lies as files; locations: as URLs. imported: it has been through an import, whose outcome
+    importing_to and failed_import tell.
 
     uploader: the node whose process receives the data now ("" for none): what it left half-way goes back to queued
     when it starts again. message: why the last upload or import failed.
@@ -82,8 +102,14 @@ class Image(Record):
     size: int = -1  # bytes
     virtual_size: int = -1  # bytes
     checksum: str = ""
+    hash_algo: str = ""
     hash_value: str = ""
     sha256: str = ""
+    stores: tuple[str, ...] = ()
+    locations: tuple[Location, ...] = ()
+    imported: bool = False
+    importing_to: tuple[str, ...] = ()
+    failed_import: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
     job_id: str = ""
@@ -105,11 +131,28 @@ class ImageMember(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobReference(Record):
-    """Who needs a blob: an image record, a server's root disk, a snapshot whose kernel comes from it."""
+    """Who needs a blob: an image record, a server's root disk, a snapshot whose kernel comes from it.
+
+    store: where an image needs it; "" for who needs it anywhere.
+    """
 
     sha256: str
     holder_kind: str  # image | server | kernel
     holder_id: str
+    store: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedImage(Record):
+    """A copy of an image's data that a node keeps near. hits: downloads served. Times: seconds since the epoch."""
+
+    image_id: str
+    node: str
+    state: str = "queued"  # queued | cached
+    sha256: str = ""
+    size: int = 0  # bytes
+    hits: int = 0
+    last_accessed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,7 @@ async def delete(call: Call) -> Answer:
     gone = await call.write(lambda tx: images.delete(tx, image.id), "image.delete")
     directory = call.host.services.blobs
     await blobs.unstage(directory, image.id)
-    await blobs.collect(call.host.store, directory, gone)
+    await blobs.collect(call.host.store, call.host.services.stores, gone)
     return Answer(status=204)
 
 

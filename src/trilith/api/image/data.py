@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 
 import structlog
@@ -13,10 +12,12 @@ from litestar.exceptions import HTTPException
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer, Gone, MediaType
-from trilith.api.image.images import visible
+from trilith.api.image.visibility import visible
 from trilith.api.image.wire import RangeNotSatisfiable
-from trilith.commands import blobs, images
+from trilith.commands import blobs, image_cache, image_data, images
+from trilith.commands.image_data import node_name
 from trilith.commands.image_inspection import Inspection
+from trilith.commands.image_stores import ImageStore
 from trilith.model.image import BlobFacts, Image, ImageState
 
 log = structlog.get_logger("image")
@@ -49,27 +50,28 @@ async def upload(call: Call) -> None:
     """
     image = await visible(call, "upload_image")
     _check_upload(call)
-    node, directory = node_name(call), call.host.services.blobs
+    stores, node = call.host.services.stores, node_name(call.host.settings)
+    store = upload_store(call)
     image = await call.write(lambda tx: images.begin_upload(tx, image.id, node), "image.upload")
     settings = call.host.settings
     inspection = Inspection(image.disk_format, enforce=settings.image_format_check, container=image.container_format)
     facts: BlobFacts | None = None
     try:
-        async with blobs.sink(directory, inspection, limit=settings.max_image) as sink:
+        async with blobs.sink(store.files, inspection, limit=settings.max_image) as sink:
             facts = await blobs.fill(sink, _arriving(call))
             with blobs.pinned(facts.sha256):
-                await asyncio.to_thread(sink.keep, blobs.path_of(directory, facts.sha256))
-                await _activate(call, image, facts)
+                await asyncio.to_thread(sink.keep, blobs.path_of(store.files, facts.sha256))
+                await _activate(call, image, facts, store.name)
     except BaseException as err:
         await _back(call, image.id, err)
         if facts is not None:  # the blob may be in place without its reference
-            await asyncio.shield(blobs.collect(call.host.store, directory, [facts.sha256]))
+            await asyncio.shield(blobs.collect(call.host.store, stores, [facts.sha256]))
         raise
 
 
-async def _activate(call: Call, image: Image, facts: BlobFacts) -> None:
+async def _activate(call: Call, image: Image, facts: BlobFacts, store: str) -> None:
     try:
-        await call.write(lambda tx: images.finish_upload(tx, image.id, facts), "image.activate")
+        await call.write(lambda tx: images.finish_upload(tx, image.id, facts, store=store), "image.activate")
     except errors.Missing as err:
         raise _gone(image) from err
 
@@ -93,7 +95,7 @@ async def stage(call: Call) -> None:
     """204: the data waits for `import` by glance-direct. 409 for an image that is not queued, 413, 415 as upload."""
     image = await visible(call, "modify_image")
     _check_upload(call)
-    node, directory = node_name(call), call.host.services.blobs
+    node, directory = node_name(call.host.settings), call.host.services.blobs
     image = await call.write(lambda tx: images.begin_stage(tx, image.id, node), "image.stage")
     try:
         async with blobs.sink(directory, limit=call.host.settings.max_image) as sink:
@@ -114,22 +116,24 @@ async def download(call: Call) -> Answer:
     image = await visible(call, "download_image")
     if image.state is ImageState.DEACTIVATED and not call.actor.is_admin:
         raise errors.Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-    if image.state not in (ImageState.ACTIVE, ImageState.DEACTIVATED) or not image.sha256:
+    if image.state not in (ImageState.ACTIVE, ImageState.DEACTIVATED) or not (image.sha256 or image.locations):
         return Answer(status=204)
-    path = blobs.path_of(call.host.services.blobs, image.sha256)
-    if not await asyncio.to_thread(path.is_file):
-        raise errors.Missing(
-            f"The data of image {image.id} is not on this node.", hint="It was removed from the state directory."
-        )
-    headers = {"Content-MD5": image.checksum, "Accept-Ranges": "bytes"}
-    start, end = _span(call.headers.get("range", ""), image.size)
+    host = call.host
+    path = await image_data.present(host.store, host.services.stores, host.settings, image)
+    if path.parent == host.services.stores.cache:
+        node = image_data.node_name(host.settings)
+        await call.host.store.write(lambda tx: image_cache.hit(tx, image.id, node), action="image.cache_hit")
+    size = (await asyncio.to_thread(path.stat)).st_size
+    headers = {"Accept-Ranges": "bytes"}
+    start, end = _span(call.headers.get("range", ""), size)
     status = 200
-    if (start, end) != (0, image.size):
+    if (start, end) != (0, size):
         status = 206
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{image.size}"
-        del headers["Content-MD5"]
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    elif image.checksum:
+        headers["Content-MD5"] = image.checksum
     headers["Content-Length"] = str(end - start)
-    if image.size == 0:
+    if size == 0:
         return Answer(b"", headers=headers, media_type="application/octet-stream")
     return Answer(
         status=status,
@@ -158,6 +162,10 @@ def _span(header: str, size: int) -> tuple[int, int]:
     return start, end
 
 
-def node_name(call: Call) -> str:
-    """Of the process that receives the data."""
-    return call.host.settings.node_name or socket.gethostname()
+def upload_store(call: Call) -> ImageStore:
+    """The one that the header X-Image-Meta-Store names, or the default. Raises Invalid for one that takes no data."""
+    stores, name = call.host.services.stores, call.headers.get("x-image-meta-store", "")
+    found = stores.get(name) if name else stores.local
+    if found is None or found.read_only:
+        raise errors.Invalid(f"Store for identifier {name} not found.", field="x-image-meta-store")
+    return found

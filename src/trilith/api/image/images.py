@@ -5,51 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import msgspec
-
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer, MethodNotAllowed
-from trilith.api.image import patch, query
+from trilith.api.image import locations, patch, query
 from trilith.api.image.fields import BASE, SETTABLE, allow_changes, base_changes, check_name, properties
+from trilith.api.image.visibility import visible
 from trilith.api.image.wire import ImageList, Wire, image_view
-from trilith.commands import blobs, images
-from trilith.model.image import Image, ImageMember
-from trilith.store.tx import Reader, new_id
+from trilith.commands import blobs, image_imports, image_locations, images
+from trilith.model.image import Image
+from trilith.store.tx import Tx, new_id
 
 _MAX_PATCH = 1024 * 1024
-
-
-def find_visible(reader: Reader, call: Call, image_id: str) -> tuple[Image, str]:
-    """The image, and the caller's project where it is a member (any status) or "". Raises Missing for one that the
-    caller may not know of."""
-    image = reader.find(Image, image_id)
-    project, member = call.actor.project_id, ""
-    if image is not None and image.visibility == "shared" and project and image.owner != project:
-        found = reader.first(ImageMember, image_id=image_id, member_id=project)
-        member = project if found is not None else ""
-    if image is None or not (
-        call.actor.is_admin
-        or (project and image.owner == project)
-        or image.visibility in ("public", "community")
-        or member
-    ):
-        raise errors.Missing(f"No image found with ID {image_id}")
-    return image, member
-
-
-def target(image: Image, member: str = "") -> dict[str, str]:
-    """What the policy rules compare. 'shared' counts only for a member, which `find_visible` has found out."""
-    shown = image.visibility if image.visibility != "shared" or member else "private"
-    return {"project_id": image.owner, "owner": image.owner, "member_id": member, "visibility": shown}
-
-
-async def visible(call: Call, rule: str) -> Image:
-    """The image of the path, if the caller may see it and do `rule` to it. Raises Missing, Forbidden."""
-    image_id = call.params["image_id"]
-    image, member = await call.read(lambda r: find_visible(r, call, image_id))
-    call.allow(rule, **target(image, member))
-    return image
 
 
 async def list_images(call: Call) -> ImageList:
@@ -58,7 +25,9 @@ async def list_images(call: Call) -> ImageList:
     _named(call)
     found = await call.read(lambda r: query.page(call, r))
     first, following = query.links(call, found)
-    return ImageList(images=[image_view(i) for i in found], schema="/v2/schemas/images", first=first, next=following)
+    return ImageList(
+        images=[image_view(i, call) for i in found], schema="/v2/schemas/images", first=first, next=following
+    )
 
 
 def _named(call: Call) -> None:
@@ -89,11 +58,11 @@ async def create(call: Call) -> Answer:
     allow_changes(call, image, changes)
     made = await call.write(lambda tx: images.create(tx, image), "image.create")
     return Answer(
-        image_view(made),
+        image_view(made, call),
         headers={
             "Location": call.url(f"/v2/images/{made.id}"),
-            "OpenStack-image-import-methods": ",".join(images.METHODS),
-            "OpenStack-image-store-ids": "local",
+            "OpenStack-image-import-methods": ",".join(image_imports.METHODS),
+            "OpenStack-image-store-ids": ",".join(s.name for s in call.host.services.stores.all),
         },
     )
 
@@ -112,7 +81,7 @@ def _own_id(given: Any) -> str:
 
 async def show(call: Call) -> Wire:
     """200. 404 for one that the caller may not see."""
-    return image_view(await visible(call, "get_image"))
+    return image_view(await visible(call, "get_image"), call)
 
 
 async def update(call: Call) -> Wire:
@@ -123,15 +92,23 @@ async def update(call: Call) -> Wire:
         raw += chunk
         if len(raw) > _MAX_PATCH:
             raise errors.TooLarge(f"The body is over {_MAX_PATCH} bytes.")
-    changes = patch.parse(call.headers.get("content-type", ""), raw)
+    changes = patch.parse(call.headers.get("content-type", ""), raw, locations=call.host.settings.image_locations)
     image = await visible(call, "modify_image")
+    stores, limit = call.host.services.stores, call.host.settings.max_image
+    moves = await locations.prepare(call, image, changes)
 
     def make(current: Image) -> dict[str, Any]:
         found = patch.apply(current, changes)
         allow_changes(call, current, found)
         return found
 
-    return image_view(await call.write(lambda tx: images.update(tx, image.id, make), "image.update"))
+    def body(tx: Tx) -> tuple[Image, list[str]]:
+        changed = images.update(tx, image.id, make)
+        return image_locations.patch(tx, changed, moves, stores, limit=limit) if moves else (changed, [])
+
+    done, gone = await call.write(body, "image.update")
+    await blobs.collect(call.host.store, stores, gone)
+    return image_view(done, call)
 
 
 async def delete(call: Call) -> None:
@@ -140,7 +117,7 @@ async def delete(call: Call) -> None:
     gone = await call.write(lambda tx: images.delete(tx, image.id), "image.delete")
     directory = call.host.services.blobs
     await blobs.unstage(directory, image.id)
-    await blobs.collect(call.host.store, directory, gone)
+    await blobs.collect(call.host.store, call.host.services.stores, gone)
 
 
 async def deactivate(call: Call) -> None:
@@ -169,33 +146,3 @@ async def remove_tag(call: Call) -> None:
     """204. 404 for a tag that is not there."""
     image, tag = await visible(call, "modify_image"), call.params["tag"]
     await call.write(lambda tx: images.remove_tag(tx, image.id, tag), "image.untag")
-
-
-class Store(msgspec.Struct, omit_defaults=True):
-    id: str
-    description: str = ""
-    default: str = ""
-
-
-class Stores(msgspec.Struct):
-    stores: list[Store]
-
-
-async def stores(call: Call) -> Stores:
-    """200: the one store."""
-    return Stores([Store(id="local", description="Files on the node that received them", default="true")])
-
-
-class ImportMethods(msgspec.Struct):
-    description: str
-    type: str
-    value: list[str]
-
-
-class ImportInfo(msgspec.Struct, rename={"import_methods": "import-methods"}):
-    import_methods: ImportMethods
-
-
-async def import_info(call: Call) -> ImportInfo:
-    """200: by which methods an image can be imported."""
-    return ImportInfo(ImportMethods("Import methods available.", "array", list(images.METHODS)))

@@ -1,114 +1,98 @@
-"""Importing: `POST /v2/images/{id}/import` starts a job; `…/tasks` shows an image's jobs as Glance's tasks."""
+"""Importing: `POST /v2/images/{id}/import` starts a job that brings an image's data into its stores."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import uuid
+from typing import Annotated
 
 import msgspec
 
 from trilith import errors
 from trilith.api.http.call import Call
-from trilith.api.http.times import seconds_z
-from trilith.api.image.images import visible
-from trilith.api.image.wire import STORE
-from trilith.commands import images
-from trilith.commands.images import IMPORT_KIND, ImportArgs
-from trilith.model.job import Job, JobState
+from trilith.api.image.visibility import visible
+from trilith.commands import image_imports, image_sources
+from trilith.commands.image_imports import ImportArgs, Remote, Secret
+from trilith.model.image import LOCAL, Image
 
 _Text = Annotated[str, msgspec.Meta(max_length=2048)]
+_Name = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Method(msgspec.Struct):
-    name: _Text
+    name: _Name
     uri: _Text = ""
+    glance_image_id: _Name = ""
+    glance_region: _Name = ""
+    glance_service_interface: _Name = "public"
 
 
 class ImportRequest(msgspec.Struct):
     method: Method
-    stores: list[_Text] | None = None
+    stores: Annotated[list[_Name], msgspec.Meta(max_length=64)] | None = None
     all_stores: bool = False
     all_stores_must_succeed: bool = True
 
 
 async def start(call: Call) -> None:
-    """202. 400 for an unknown method, store or a URL that may not be fetched, 409 for an image in another state."""
+    """202. 400 for an unknown method, or a URL or remote image that may not be fetched, 403 where policy forbids the
+    method, 409 for an unknown store or an image in another state."""
     body: ImportRequest = call.body
-    image = await visible(call, "modify_image")
     method = body.method
-    if method.name not in images.METHODS:
+    copies = method.name == "copy-image"
+    image = await visible(call, "copy_image" if copies else "modify_image")
+    if method.name not in image_imports.METHODS:
         raise errors.Invalid(f"Unknown import method name '{method.name}'.", field="method")
-    if body.stores is not None and body.all_stores:
-        raise errors.Invalid("'stores' and 'all_stores' cannot both be given.", field="stores")
-    for store in body.stores or ():
-        if store != STORE:
-            raise errors.Conflict(f"Store {store!r} does not exist.", field="stores")
     settings = call.host.settings
+    secret: Secret | None = None
+    remote: Remote | None = None
     if method.name == "web-download":
-        images.check_uri(method.uri, settings.image_import_allow)
+        image_sources.check_uri(method.uri, settings.image_import_allow)
+        secret = Secret(uri=method.uri)
+    elif method.name == "glance-download":
+        remote = _remote(method)
+        secret = Secret(token=call.headers.get("x-auth-token", ""))
     args = ImportArgs(
         image_id=image.id,
         method=method.name,
-        uri=method.uri if method.name == "web-download" else "",
+        uri=image_sources.shown(method.uri) if method.name == "web-download" else "",
         limit=settings.max_image,
         enforce=settings.image_format_check,
+        stores=_wanted(call, body, image),
+        must_succeed=body.all_stores_must_succeed,
+        remote=remote,
+        convert=settings.image_conversion,
     )
-    await call.write(lambda tx: images.begin_import(tx, image.id, args), "image.import")
+    await call.write(lambda tx: image_imports.begin(tx, image.id, args, secret), "image.import")
 
 
-_STATUS = {
-    JobState.QUEUED: "pending",
-    JobState.RUNNING: "processing",
-    JobState.UNDOING: "processing",
-    JobState.DONE: "success",
-    JobState.FAILED: "failure",
-    JobState.CANCELLED: "failure",
-}
+def _remote(method: Method) -> Remote:
+    if not method.glance_region or not method.glance_image_id:
+        raise errors.Invalid("glance-download needs glance_region and glance_image_id.", field="method")
+    try:
+        image_id = str(uuid.UUID(method.glance_image_id))
+    except ValueError as err:
+        raise errors.Invalid("Remote image id does not look like a UUID.", field="glance_image_id") from err
+    return Remote(image_id, method.glance_region, method.glance_service_interface)
 
 
-class Task(msgspec.Struct):
-    id: str
-    type: str
-    status: str
-    owner: str
-    user_id: str
-    request_id: str
-    image_id: str
-    input: dict[str, Any]
-    result: dict[str, str] | None
-    message: str
-    created_at: str
-    updated_at: str
-    expires_at: str | None
-
-
-class Tasks(msgspec.Struct):
-    tasks: list[Task]
-
-
-def _task(job: Job) -> Task:
-    args = msgspec.json.decode(job.args, type=ImportArgs)
-    method: dict[str, str] = {"name": args.method}
-    if args.uri:
-        method["uri"] = args.uri
-    return Task(
-        id=job.id,
-        type="api_image_import",
-        status=_STATUS[job.state],
-        owner=job.project_id,
-        user_id=job.user_id,
-        request_id=job.request_id,
-        image_id=job.resource_id,
-        input={"image_id": job.resource_id, "import_req": {"method": method}, "backend": [STORE]},
-        result={"image_id": job.resource_id} if job.state is JobState.DONE else None,
-        message=job.error.message if job.error else "",
-        created_at=seconds_z(job.created_at),
-        updated_at=seconds_z(job.updated_at),
-        expires_at=None,
-    )
-
-
-async def tasks(call: Call) -> Tasks:
-    """200: the imports of an image, oldest first."""
-    image = await visible(call, "get_image")
-    found = await call.read(lambda r: r.select(Job, kind=IMPORT_KIND, resource_id=image.id, limit=1000))
-    return Tasks([_task(j) for j in found])
+def _wanted(call: Call, body: ImportRequest, image: Image) -> tuple[str, ...]:
+    """Names of the stores. Raises Invalid, Conflict."""
+    stores, header = call.host.services.stores, call.headers.get("x-image-meta-store", "")
+    if body.stores is not None and (body.all_stores or header):
+        other = "all_stores" if body.all_stores else "the header x-image-meta-store"
+        raise errors.Invalid(f"'stores' and {other} cannot both be given.", field="stores")
+    if body.all_stores:
+        wanted = [s.name for s in stores.writable]
+    else:
+        wanted = list(dict.fromkeys(body.stores or ([header] if header else [LOCAL])))
+    for name in wanted:
+        found = stores.get(name)
+        if found is None or found.read_only:
+            raise errors.Conflict(f"Store {name!r} does not exist, or takes no data.", field="stores")
+    if body.method.name == "copy-image":
+        if not body.all_stores and (there := [n for n in wanted if n in image.stores]):
+            raise errors.Conflict(f"Image is already available at store '{there[0]}'.", field="stores")
+        wanted = [n for n in wanted if n not in image.stores]
+        if not wanted:
+            raise errors.Conflict("Image is already available in all stores.", field="stores")
+    return tuple(wanted)

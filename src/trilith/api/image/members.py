@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from trilith import errors
 from trilith.api.http.call import Call
-from trilith.api.image.images import find_visible, target
+from trilith.api.image.visibility import find_visible, target
 from trilith.api.image.wire import MemberList, MemberView, member_view
 from trilith.commands import image_members
 from trilith.model.image import Image, ImageMember

@@ -15,6 +15,7 @@ from trilith.model.image import Image, ImageState
 
 V21 = "application/openstack-images-v2.1-json-patch"
 V20 = "application/openstack-images-v2.0-json-patch"
+LOCATIONS = "locations"
 _OPS = ("add", "replace", "remove")
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 
@@ -25,10 +26,11 @@ class Change:
     name: str
     value: Any
     old: bool  # written in the v2.0 form, whose `add` may not replace
+    at: str = ""  # of a location: its index, or "-" for the end
 
 
-def parse(content_type: str, raw: bytes) -> list[Change]:
-    """Raises MediaType, Invalid, or Forbidden for what may not be touched."""
+def parse(content_type: str, raw: bytes, *, locations: bool = False) -> list[Change]:
+    """locations: they may be changed here. Raises MediaType, Invalid, or Forbidden for what may not be touched."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in (V21, V20, "application/json-patch+json"):
         raise MediaType(f"Unsupported Content-Type {kind or '(none)'}.", hint=f"Supported are {V21} and {V20}.")
@@ -38,7 +40,11 @@ def parse(content_type: str, raw: bytes) -> list[Change]:
         raise errors.Invalid(f"Request body must be a JSON array of operation objects: {err}.") from err
     if len(items) > 1000:
         raise errors.Invalid("Too many operations in one patch.")
-    return [_old(item) if kind == V20 else _new(item) for item in items]
+    changes = [_old(item) if kind == V20 else _new(item) for item in items]
+    for change in changes:
+        if change.name == LOCATIONS and not locations:
+            raise errors.Forbidden("It's not allowed to change locations if locations are invisible.", field=LOCATIONS)
+    return changes
 
 
 def _new(item: dict[str, Any]) -> Change:
@@ -62,6 +68,8 @@ def _change(op: str, path: Any, item: dict[str, Any], *, old: bool) -> Change:
         raise errors.Invalid(f'Operation "{op}" requires a member named "value".', field="value")
     parts = _pointer(path)
     name = parts[0]
+    if name == LOCATIONS and len(parts) <= 2:
+        return Change(op, name, item.get("value"), old, "/".join(parts[1:]))
     check_name(name)
     if len(parts) != 1:
         raise errors.Invalid(f"Invalid JSON pointer for this resource: '{path}'", field="path")
@@ -86,6 +94,8 @@ def apply(image: Image, changes: list[Change]) -> dict[str, Any]:
     base: dict[str, Any] = {}
     custom: dict[str, str] = dict(image.properties)
     for change in changes:
+        if change.name == LOCATIONS:
+            continue
         name, known = change.name, change.name in BASE
         if name == "id":
             raise errors.Forbidden("Attribute 'id' is read-only.", field="id")

@@ -6,7 +6,19 @@ from typing import Any
 
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service
-from trilith.api.image import data, images, imports, members, metadef_routes, schemas, versions
+from trilith.api.image import (
+    cache,
+    data,
+    images,
+    imports,
+    locations,
+    members,
+    metadef_routes,
+    schemas,
+    stores,
+    tasks,
+    versions,
+)
 from trilith.api.image.policy import POLICIES
 from trilith.api.image.wire import ImageList, MemberList, MemberView, Wire, fault
 
@@ -46,7 +58,9 @@ _ROUTES = (
     Route("GET", f"{_ONE}/file", data.download, statuses=(204, 206, 403, 404, 416)),
     Route("PUT", f"{_ONE}/stage", data.stage, ok=204, stream=True, statuses=(400, 403, 404, 409, 410, 413, 415)),
     Route("POST", f"{_ONE}/import", imports.start, body=imports.ImportRequest, ok=202, statuses=(400, 403, 404, 409)),
-    Route("GET", f"{_ONE}/tasks", imports.tasks, response=imports.Tasks, statuses=(404,)),
+    Route("GET", f"{_ONE}/tasks", tasks.of_image, response=tasks.Tasks, statuses=(404,)),
+    Route("GET", f"{_ONE}/locations", locations.show, response=list[locations.LocationView], statuses=(403, 404)),
+    Route("POST", f"{_ONE}/locations", locations.add, body=locations.NewLocation, ok=202, statuses=(400, 404, 409)),
     Route("POST", f"{_ONE}/actions/deactivate", images.deactivate, ok=204, statuses=(403, 404)),
     Route("POST", f"{_ONE}/actions/reactivate", images.reactivate, ok=204, statuses=(403, 404)),
     Route("PUT", f"{_ONE}/tags/{{tag}}", images.add_tag, ok=204, statuses=(400, 403, 404, 413)),
@@ -71,10 +85,25 @@ _ROUTES = (
     ),
     Route("DELETE", f"{_ONE}/members/{{member_id}}", members.delete, ok=204, statuses=(403, 404)),
     Route("GET", "/v2/schemas/{name}", schemas.show, response=dict[str, Any], statuses=(404,)),
-    Route("GET", "/v2/info/import", images.import_info, response=images.ImportInfo),
-    Route("GET", "/v2/info/stores", images.stores, response=images.Stores),
+    Route("GET", "/v2/info/import", stores.import_info, response=stores.ImportInfo),
+    Route("GET", "/v2/info/stores", stores.list_stores, response=stores.Stores),
+    Route("GET", "/v2/info/stores/detail", stores.details, response=stores.StoreDetails, statuses=(403,)),
+    Route("DELETE", "/v2/stores/{store}/{image_id}", stores.remove, ok=204, statuses=(403, 404, 409)),
+    Route(
+        "GET", "/v2/tasks", tasks.list_tasks, "tasks_api_access", response=tasks.TaskPage, statuses=(400,),
+        query=("limit", "marker", "sort_key", "sort_dir", "status", "type", "owner"),
+    ),
+    Route(
+        "POST", "/v2/tasks", tasks.create, "tasks_api_access", body=tasks.NewTask, ok=201, response=tasks.Task,
+        statuses=(400, 403, 413),
+    ),
+    Route("GET", "/v2/tasks/{task_id}", tasks.show, "tasks_api_access", response=tasks.Task, statuses=(404,)),
+    Route("GET", "/v2/cache", cache.show, "cache_list", response=cache.CacheView, statuses=(403,)),
+    Route("DELETE", "/v2/cache", cache.clear, "cache_delete", ok=204, statuses=(400, 403)),
+    Route("PUT", "/v2/cache/{image_id}", cache.queue, "cache_image", ok=202, statuses=(400, 403, 404)),
+    Route("DELETE", "/v2/cache/{image_id}", cache.remove, "cache_delete", ok=204, statuses=(403, 404)),
     *metadef_routes.ROUTES,
-)
+)  # fmt: skip
 
 SERVICE = Service(
     name="image",

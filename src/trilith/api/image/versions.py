@@ -7,8 +7,9 @@ import msgspec
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 
-#: what is served of Glance's minor versions: 2.12 has tasks of an image, 2.9 image import by several methods
-MINORS = tuple(range(12, -1, -1))
+#: what is served of Glance's minor versions: 2.17 has locations for services, 2.15 details of stores, 2.14 the cache,
+#: 2.13 several stores, 2.12 tasks of an image, 2.9 image import by several methods
+MINORS = tuple(range(17, -1, -1))
 
 
 class Link(msgspec.Struct):

@@ -8,11 +8,10 @@ from typing import Any
 import msgspec
 
 from trilith import errors
+from trilith.api.http.call import Call
 from trilith.api.http.times import seconds_z
-from trilith.model.image import Image, ImageMember, ImageState
-
-#: the one store; images are files of the node that received them
-STORE = "local"
+from trilith.commands.image_locations import store_url
+from trilith.model.image import Image, ImageMember
 
 
 class Fault(msgspec.Struct):
@@ -38,9 +37,8 @@ class RangeNotSatisfiable(errors.TrilithError):
 Wire = dict[str, Any]
 
 
-def image_view(image: Image) -> Wire:
-    failed = bool(image.message) and image.state in (ImageState.QUEUED, ImageState.KILLED)
-    stored = bool(image.sha256) and image.state in (ImageState.ACTIVE, ImageState.DEACTIVATED)
+def image_view(image: Image, call: Call) -> Wire:
+    stores = call.host.services.stores
     view: Wire = dict(image.properties)
     view |= {
         "id": image.id,
@@ -57,7 +55,7 @@ def image_view(image: Image) -> Wire:
         "size": image.size if image.size >= 0 else None,
         "virtual_size": image.virtual_size if image.virtual_size >= 0 else None,
         "checksum": image.checksum or None,
-        "os_hash_algo": "sha512" if image.hash_value else None,
+        "os_hash_algo": image.hash_algo or None,
         "os_hash_value": image.hash_value or None,
         "tags": list(image.tags),
         "created_at": seconds_z(image.created_at),
@@ -66,15 +64,19 @@ def image_view(image: Image) -> Wire:
         "file": f"/v2/images/{image.id}/file",
         "schema": "/v2/schemas/image",
     }
-    if stored:
-        view["stores"] = STORE
-    if image.state is ImageState.IMPORTING:
-        view["os_glance_importing_to_stores"] = STORE
-        view["os_glance_failed_import"] = ""
-    if failed:
-        view["os_glance_importing_to_stores"] = ""
-        view["os_glance_failed_import"] = STORE
+    if image.stores or image.locations:
+        view["stores"] = ",".join(stores.ordered([*image.stores, *(loc.store for loc in image.locations)]))
+    if image.imported:
+        view["os_glance_importing_to_stores"] = ",".join(image.importing_to)
+        view["os_glance_failed_import"] = ",".join(image.failed_import)
+    if call.host.settings.image_locations and call.can("get_image_location", project_id=image.owner):
+        files = [{"url": store_url(image, s), "metadata": {"store": s}} for s in stores.ordered(image.stores)]
+        view["locations"] = [*files, *location_views(image)]
     return view
+
+
+def location_views(image: Image) -> list[dict[str, Any]]:
+    return [{"url": loc.url, "metadata": loc.metadata | {"store": loc.store}} for loc in image.locations]
 
 
 class ImageList(msgspec.Struct, omit_defaults=True):
