@@ -8,6 +8,7 @@ from trilith import errors
 from trilith.commands.identity_roles import erase_role
 from trilith.commands.identity_rules import check_changeable, check_deletable, erase_group, erase_target, erase_user
 from trilith.model.identity import Domain, Group, Project, Role, User
+from trilith.model.identity_extensions import DomainConfig
 from trilith.store.tx import Tx
 
 
@@ -41,5 +42,6 @@ def delete_domain(tx: Tx, domain_id: str) -> None:
     for role in tx.select(Role, domain_id=domain_id):
         erase_role(tx, role.id)
         tx.remove(role)
+    tx.remove_where(DomainConfig, id=domain_id)
     erase_target(tx, "domain", domain_id)
     tx.remove(domain)

@@ -114,6 +114,7 @@ class Tokens:
         await self.meet(text)
         token = self.read(text)
         valid, generation = await self.look(lambda reader, directory: load(reader, token, directory))
+        self.read(text)  # its key may have been ended since the keys were last read, which the look did anew
         self.keep(text, valid, generation)
         return valid
 

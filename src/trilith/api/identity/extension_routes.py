@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trilith.api.http.route import PUBLIC, Route
-from trilith.api.identity import endpoint_filters, oauth1
+from trilith.api.identity import domain_config, endpoint_filters, oauth1
 from trilith.api.identity.table import route
 
 _GROUP = "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}"
@@ -97,4 +97,24 @@ _OAUTH1 = (
     route("GET", f"{_ACCESS}/{{access_token_id}}/roles/{{role_id}}", oauth1.show_role),
 )
 
-EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS, *_OAUTH1)
+_DEFAULT = "/v3/domains/config"
+_CONFIG = "/v3/domains/{domain_id}/config"
+
+_DOMAIN_CONFIG = (
+    *(
+        route("GET", f"{_DEFAULT}{part}/default", domain_config.show_default, "get_domain_config_default")
+        for part in ("", "/{group}", "/{group}/{option}")
+    ),
+    route("PUT", _CONFIG, domain_config.put, "create_domain_config", domain_config.ConfigBody, 200, statuses=(201,)),
+    *(
+        one
+        for path in (_CONFIG, f"{_CONFIG}/{{group}}", f"{_CONFIG}/{{group}}/{{option}}")
+        for one in (
+            route("GET", path, domain_config.show),
+            route("PATCH", path, domain_config.update, "update_domain_config", domain_config.ConfigBody),
+            route("DELETE", path, domain_config.delete, "delete_domain_config"),
+        )
+    ),
+)
+
+EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS, *_OAUTH1, *_DOMAIN_CONFIG)

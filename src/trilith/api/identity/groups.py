@@ -12,6 +12,7 @@ from trilith.api.identity import listing
 from trilith.api.identity.listing import Filters
 from trilith.api.identity.views import group_view, user_view
 from trilith.api.identity.wire import ShortName, Text, parse_open, set_fields
+from trilith.commands.identity_domain_config import list_limit
 from trilith.commands.identity_groups import add_member, create_group, delete_group, remove_member, update_group
 from trilith.commands.identity_rules import hex_id
 from trilith.model.identity import DEFAULT_DOMAIN, Group, GroupMember, User
@@ -70,7 +71,9 @@ async def list_groups(call: Call) -> dict[str, Any]:
     clauses = Filters(texts=("name", "domain_id")).clauses(call, Group)
     if domain_id:
         clauses.append(REGISTRY[Group].table.c.domain_id == domain_id)
-    found = await call.read(lambda r: listing.page(call, r, Group, "/v3/groups", *clauses))
+    found = await call.read(
+        lambda r: listing.page(call, r, Group, "/v3/groups", *clauses, most=list_limit(r, domain_id))
+    )
     return listing.answer("groups", found, lambda g: group_view(call, g))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -85,14 +85,20 @@ def present(call: Call, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """truncated: by a bound of the domain's own, not of the caller's."""
+
     records: list[Any]
     links: ListLinks
+    truncated: bool = False
 
 
-def page(call: Call, reader: Reader, cls: type[R], path: str, *clauses: Clause) -> Page:
-    """One page of what matches, in order of creation. Raises Invalid for a marker that is not there."""
+def page(call: Call, reader: Reader, cls: type[R], path: str, *clauses: Clause, most: int = 0) -> Page:
+    """One page of what matches, in order of creation. most: a bound for this list, 0 for the usual one.
+
+    Raises Invalid for a marker that is not there.
+    """
     limit = call.number("limit", 0, least=0)
-    size = min(limit or MOST, MOST)
+    size = min(limit or MOST, most or MOST)
     columns = REGISTRY[cls].table.c
     marker = call.one("marker")
     if marker:
@@ -101,7 +107,8 @@ def page(call: Call, reader: Reader, cls: type[R], path: str, *clauses: Clause) 
             raise errors.Invalid(f"Marker {marker} could not be found.", field="marker")
         clauses = (*clauses, columns.seq > last.seq)
     found = reader.select(cls, *clauses, limit=size + 1)
-    return cut(call, found, size, path)
+    cut_off = cut(call, found, size, path)
+    return replace(cut_off, truncated=bool(most) and len(found) > size == most)
 
 
 def cut(call: Call, found: Sequence[Record], size: int, path: str) -> Page:
@@ -122,7 +129,8 @@ def links(call: Call, path: str, after: str | None = None) -> ListLinks:
 
 def answer(name: str, found: Page, show: Callable[[Any], Any]) -> dict[str, Any]:
     """The body of a list: its records under their name, and its links."""
-    return {name: [show(r) for r in found.records], "links": found.links}
+    body = {name: [show(r) for r in found.records], "links": found.links}
+    return body | {"truncated": True} if found.truncated else body
 
 
 def plain(call: Call, name: str, path: str, shown: list[Any]) -> dict[str, Any]:

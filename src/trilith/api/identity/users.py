@@ -16,6 +16,7 @@ from trilith.api.identity.listing import Filters
 from trilith.api.identity.views import group_view, project_view, user_view
 from trilith.api.identity.wire import Name, Text, parse_open, parse_time, set_fields
 from trilith.commands import passwords
+from trilith.commands.identity_domain_config import list_limit
 from trilith.commands.identity_rules import hex_id, merged_options
 from trilith.commands.identity_users import (
     PasswordRules,
@@ -132,7 +133,7 @@ async def list_users(call: Call) -> dict[str, Any]:
         clauses.append(REGISTRY[User].table.c.domain_id == domain_id)
     if call.one("idp_id") or call.one("protocol_id") or call.one("unique_id"):
         return listing.plain(call, "users", "/v3/users", [])  # there are no federated users
-    found = await call.read(lambda r: listing.page(call, r, User, "/v3/users", *clauses))
+    found = await call.read(lambda r: listing.page(call, r, User, "/v3/users", *clauses, most=list_limit(r, domain_id)))
     return listing.answer("users", found, lambda u: user_view(call, u))
 
 

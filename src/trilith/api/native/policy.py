@@ -22,5 +22,7 @@ POLICIES = (
     Policy("trilith:servers:console", _INSIDE, "Use a server's serial console."),
     Policy("trilith:servers:shell", _INSIDE, "Open a login shell inside a server."),
     Policy("trilith:nodes:list", _ADMIN, "List the machines of the cloud."),
+    Policy("trilith:token_keys:list", _ADMIN, "List the keys of tokens, without the keys themselves."),
+    Policy("trilith:token_keys:rotate", _ADMIN, "Seal tokens with a new key."),
     Policy("trilith:status:show", "role:admin or role:reader", "Show how the cloud is."),
 )

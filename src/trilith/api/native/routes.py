@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service, plain_error
-from trilith.api.native import events, jobs, status
+from trilith.api.native import events, jobs, status, token_keys
 from trilith.api.native.policy import POLICIES
 from trilith.api.native.servers import SERVER_ROUTES, SERVER_SOCKETS
 
@@ -25,6 +25,16 @@ _ROUTES = (
     Route("GET", "/jobs/{job_id}", jobs.show, response=jobs.JobView),
     Route("POST", "/jobs/{job_id}/cancel", jobs.cancel, ok=202, response=jobs.JobView, statuses=(409, 422)),
     Route("GET", "/events", events.follow, "trilith:events:list", statuses=(410,), query=("cursor", "noun")),
+    Route("GET", "/token-keys", token_keys.show, "trilith:token_keys:list", response=token_keys.TokenKeyList),
+    Route(
+        "POST",
+        "/token-keys",
+        token_keys.create,
+        "trilith:token_keys:rotate",
+        body=token_keys.Rotate,
+        ok=201,
+        response=token_keys.TokenKeyList,
+    ),
     *SERVER_ROUTES,
 )
 

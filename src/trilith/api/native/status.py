@@ -43,7 +43,8 @@ async def discovery(call: Call) -> Discovery:
         region=call.host.settings.region,
         services=[Entry(name, type_, base + path) for name, type_, path in CATALOG],
         resources={
-            name: call.url(f"/{name}") for name in ("jobs", "events", "nodes", "servers", "status", "openapi.json")
+            name: call.url(f"/{name}")
+            for name in ("jobs", "events", "nodes", "servers", "status", "token-keys", "openapi.json")
         },
     )
 
