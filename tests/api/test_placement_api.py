@@ -278,7 +278,7 @@ async def test_candidates_of_trees_and_groups(placement: Placement) -> None:
     assert await placement.candidates("resources1=CUSTOM_NIC:3") == []
     await placement.traits(numa[0], "HW_NUMA_ROOT")
     under = await placement.candidates(
-        "resources_N=CUSTOM_NIC:1&required_M=HW_NUMA_ROOT&same_subtree=_N,_M&resources=CUSTOM_CPU:1"
+        "resources_N=CUSTOM_NIC:1&required_M=HW_NUMA_ROOT&same_subtree=_N,_M&resources=CUSTOM_CPU:1&group_policy=none"
     )
     assert under == [{root: {"resources": {"CUSTOM_CPU": 1}}, nics[0]: {"resources": {"CUSTOM_NIC": 1}}}]
 

@@ -30,8 +30,20 @@ class _Any:
 ANY_GENERATION = _Any()
 
 
+#: consumer types (Placement microversion 1.38) by Nova's names; "" is a consumer that nobody gave a type
+INSTANCE = "INSTANCE"
+MIGRATION = "MIGRATION"
+
+
 def claim(
-    tx: Tx, *, consumer_id: str, provider_id: str, resources: Mapping[str, int], project_id: str, user_id: str
+    tx: Tx,
+    *,
+    consumer_id: str,
+    provider_id: str,
+    resources: Mapping[str, int],
+    project_id: str,
+    user_id: str,
+    type: str = INSTANCE,
 ) -> None:
     """Let the consumer use exactly `resources` of this provider; what it has of others stays. Again is success.
 
@@ -42,7 +54,7 @@ def claim(
     for row in tx.select(Allocation, consumer_id=consumer_id):
         held.setdefault(row.provider_id, {})[row.resource_class] = row.used
     held[provider_id] = dict(resources)
-    replace(tx, consumer_id, held, project_id=project_id, user_id=user_id)
+    replace(tx, consumer_id, held, project_id=project_id, user_id=user_id, type=type)
 
 
 def release(tx: Tx, consumer_id: str, *, provider_id: str = "") -> None:
@@ -58,8 +70,11 @@ def release(tx: Tx, consumer_id: str, *, provider_id: str = "") -> None:
     replace(tx, consumer_id, keep, project_id=consumer.project_id, user_id=consumer.user_id)
 
 
-def move(tx: Tx, from_consumer: str, to_consumer: str, *, provider_id: str) -> None:
-    """Hand what one consumer uses of a provider to another (a migration's record). Nothing held is success."""
+def move(tx: Tx, from_consumer: str, to_consumer: str, *, provider_id: str, type: str = INSTANCE) -> None:
+    """Hand what one consumer uses of a provider to another (a migration's record). Nothing held is success.
+
+    type: of the consumer that gets it.
+    """
     source = tx.find(Consumer, from_consumer)
     rows = tx.select(Allocation, consumer_id=from_consumer, provider_id=provider_id)
     if source is None or not rows:
@@ -73,6 +88,7 @@ def move(tx: Tx, from_consumer: str, to_consumer: str, *, provider_id: str) -> N
         resources=amounts,
         project_id=source.project_id,
         user_id=source.user_id,
+        type=type,
     )
 
 
@@ -85,11 +101,15 @@ def replace(
     user_id: str,
     generation: int | _Any | None = ANY_GENERATION,
     type: str = "",
+    grown: set[str] | None = None,
 ) -> None:
     """Make the consumer's allocations exactly `wanted`; nothing wanted removes the consumer.
 
-    generation: the consumer's as the caller knows it, None for a consumer that is to be new. Raises Invalid for an
-    unknown provider, PlacementConflict when it does not fit or another writer was first.
+    generation: the consumer's as the caller knows it, None for a consumer that is to be new. type: "" leaves it.
+    grown: given by Placement's API, where every amount is held against its inventory, also one that stays as it was,
+    and each provider that is allocated from has its generation raised once a request: its members were raised before,
+    and are added to. Raises Invalid for an unknown provider, PlacementConflict when it does not fit or another writer
+    was first.
     """
     wanted = {p: {rc: n for rc, n in amounts.items() if n} for p, amounts in wanted.items()}
     _consumer(tx, consumer_id, project_id, user_id, generation, type, empty=not any(wanted.values()))
@@ -100,9 +120,12 @@ def replace(
     for key in sorted(held.keys() | target.keys(), key=lambda k: (target.get(k, 0) > 0, k)):
         provider, resource_class = key
         row, amount = held.get(key), target.get(key, 0)
-        if (row.used if row else 0) == amount:
+        same = (row.used if row else 0) == amount
+        if same and grown is None:
             continue
         _use(tx, provider, resource_class, amount, amount - (row.used if row else 0))
+        if same:
+            continue
         if row is None:
             tx.add(
                 Allocation(
@@ -118,8 +141,13 @@ def replace(
         else:
             tx.remove(row)
         changed.add(provider)
-    for provider in sorted(changed):
+    # as Placement does: a provider's generation tells of what is taken from it, not of what is given back
+    taken = {provider for provider, _ in target}
+    taken = taken & changed if grown is None else taken - grown
+    for provider in sorted(taken):
         tx.conn.execute(_next_generation(), {"provider": provider})
+    if grown is not None:
+        grown |= taken
 
 
 @functools.cache
@@ -161,9 +189,7 @@ def _consumer(
         )
     if consumer is None:
         if not empty:
-            tx.add(
-                Consumer(id=consumer_id, project_id=project_id, user_id=user_id, generation=1, type=type or "INSTANCE")
-            )
+            tx.add(Consumer(id=consumer_id, project_id=project_id, user_id=user_id, generation=1, type=type))
         return
     if empty:
         tx.remove(consumer)
@@ -192,14 +218,18 @@ def _use(tx: Tx, provider: str, resource_class: str, amount: int, delta: int) ->
         if delta <= 0 and not amount:
             return  # its inventory is gone, and with it what was counted
         raise PlacementConflict(
-            f"Unable to allocate inventory: no inventory of class '{resource_class}' on provider '{provider}'."
+            f"Unable to allocate inventory: Inventory for '{resource_class}' on resource provider '{provider}' invalid."
         )
     capacity = int((found.total - found.reserved) * found.allocation_ratio)
     if not found.min_unit <= amount <= found.max_unit or amount % found.step_size:
-        why = f"min_unit {found.min_unit}, max_unit {found.max_unit}, step_size {found.step_size}"
+        why = (
+            f"The requested amount would violate inventory constraints: {amount}, where min_unit {found.min_unit}, "
+            f"max_unit {found.max_unit}, step_size {found.step_size}"
+        )
     else:
-        why = f"{found.used} of {capacity} are used"
+        why = f"The requested amount would exceed the capacity: {amount}, and {found.used} of {capacity} are used"
     raise PlacementConflict(
-        f"Unable to allocate inventory: {amount} {resource_class} on resource provider '{provider}': {why}.",
+        f"Unable to allocate inventory: Unable to create allocation for '{resource_class}' on resource provider "
+        f"'{provider}'. {why}.",
         hint="Free resources on the node, or let the scheduler choose another.",
     )

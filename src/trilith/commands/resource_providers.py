@@ -85,8 +85,13 @@ def known_classes(reader: Reader, names: Iterable[str]) -> set[str]:
     return found
 
 
-def bump(tx: Tx, provider: ResourceProvider, expected: int | None) -> int:
+_CHANGED = "Resource provider's generation already changed. Please update the generation and try again."
+
+
+def bump(tx: Tx, provider: ResourceProvider, expected: int | None, said: str = "") -> int:
     """The new generation. expected: what the caller knows, compared where it is written; None for any.
+
+    said: what a conflict is told by.
 
     Raises PlacementConflict when another writer was first.
     """
@@ -98,12 +103,25 @@ def bump(tx: Tx, provider: ResourceProvider, expected: int | None) -> int:
     done = tx.conn.execute(sa.update(t).where(*where).values(values))
     if done.rowcount != 1:
         raise PlacementConflict(
-            f"resource provider generation conflict: actual: {provider.generation}, given: {expected}",
+            said
+            or f"resource provider generation conflict for provider {provider.id}: actual: {provider.generation}, "
+            f"given: {expected}",
             reason=CONCURRENT,
             hint="Read the provider again and repeat the request.",
         )
     tx.touch("resource_provider", provider.id)
     return (provider.generation if expected is None else expected) + 1
+
+
+def expect(tx: Tx, provider_id: str, generation: int) -> None:
+    """Raises PlacementConflict when the provider is not of this generation any more."""
+    provider = tx.get(ResourceProvider, provider_id)
+    if provider.generation != generation:
+        raise PlacementConflict(
+            f"resource provider generation conflict for provider {provider_id}: actual: {provider.generation}, "
+            f"given: {generation}",
+            reason=CONCURRENT,
+        )
 
 
 def create(tx: Tx, provider_id: str, name: str, parent_id: str = "", node_id: str = "") -> ResourceProvider:
@@ -114,11 +132,23 @@ def create(tx: Tx, provider_id: str, name: str, parent_id: str = "", node_id: st
         raise PlacementConflict(f"Conflicting resource provider name: {name} already exists.", reason=DUPLICATE)
     root = provider_id
     if parent_id:
+        if parent_id == provider_id:
+            why = "parent provider UUID cannot be same as UUID. Please set it to null."
+            raise _bad_parent("create", f'"{name}", {provider_id}', why)
         parent = tx.find(ResourceProvider, parent_id)
-        if parent is None or parent_id == provider_id:
-            raise errors.Invalid(f"Parent provider UUID '{parent_id}' does not exist.", field="parent_provider_uuid")
+        if parent is None:
+            raise _bad_parent(
+                "create", f'"{name}", {provider_id}', f"parent provider UUID does not exist: {parent_id}."
+            )
         root = parent.root_id
     return tx.add(ResourceProvider(id=provider_id, name=name, parent_id=parent_id, root_id=root, node_id=node_id))
+
+
+def _bad_parent(verb: str, name: str, why: str) -> errors.Invalid:
+    return errors.Invalid(
+        f"Unable to {verb} resource provider {name}: Object action {verb} failed because: {why}",
+        field="parent_provider_uuid",
+    )
 
 
 def update(tx: Tx, provider_id: str, name: str, parent_id: str | None, *, may_reparent: bool) -> ResourceProvider:
@@ -130,16 +160,17 @@ def update(tx: Tx, provider_id: str, name: str, parent_id: str | None, *, may_re
     if parent_id is None or parent_id == provider.parent_id:
         return tx.change(provider, name=name)
     if provider.parent_id and not may_reparent:
-        raise errors.Invalid("re-parenting a provider is not currently allowed.", field="parent_provider_uuid")
+        what = "re-parenting" if parent_id else "un-parenting"
+        raise _bad_parent("save", provider_id, f"{what} a provider is not currently allowed.")
     root = provider_id
     if parent_id:
         parent = tx.find(ResourceProvider, parent_id)
         if parent is None:
-            raise errors.Invalid(f"Parent provider UUID '{parent_id}' does not exist.", field="parent_provider_uuid")
+            raise _bad_parent("save", provider_id, f"parent provider UUID does not exist: {parent_id}.")
         root = parent.root_id
     below = _subtree(tx, provider)
     if parent_id in {p.id for p in below}:
-        raise errors.Invalid("creating loop in the provider tree is not allowed.", field="parent_provider_uuid")
+        raise _bad_parent("save", provider_id, "creating loop in the provider tree is not allowed.")
     for child in below:
         if child.id != provider_id and child.root_id != root:
             tx.change(child, root_id=root)
@@ -181,8 +212,8 @@ def set_inventories(tx: Tx, provider_id: str, wanted: Mapping[str, Stock], gener
     provider = tx.get(ResourceProvider, provider_id)
     made = bump(tx, provider, generation)
     held = {i.resource_class: i for i in tx.select(Inventory, provider_id=provider_id)}
-    for resource_class in sorted(held.keys() - wanted.keys()):
-        _drop(tx, held[resource_class])
+    gone = [held[resource_class] for resource_class in sorted(held.keys() - wanted.keys())]
+    _drop(tx, gone)
     for resource_class, stock in sorted(wanted.items()):
         _put(tx, provider_id, resource_class, stock, held.get(resource_class))
     return made
@@ -195,9 +226,14 @@ def put_inventory(
     provider = tx.get(ResourceProvider, provider_id)
     held = tx.first(Inventory, provider_id=provider_id, resource_class=resource_class)
     if held is None and not new:
-        raise errors.Invalid(f"No inventory of class {resource_class} found for update.", field="resource_class")
+        raise errors.Invalid(
+            f"No inventory record with resource class for resource provider {provider_id}: {resource_class}.",
+            field="resource_class",
+        )
     if held is not None and new:
-        raise PlacementConflict(f"Update conflict: inventory of class {resource_class} already exists.")
+        raise PlacementConflict(
+            f"Update conflict: inventory of class {resource_class} already exists.", reason=CONCURRENT
+        )
     made = bump(tx, provider, generation)
     _put(tx, provider_id, resource_class, stock, held)
     return made
@@ -210,7 +246,7 @@ def delete_inventory(tx: Tx, provider_id: str, resource_class: str) -> None:
     if held is None:
         raise errors.Missing(f"No inventory of class {resource_class} found for delete on {provider_id}.")
     bump(tx, provider, None)
-    _drop(tx, held)
+    _drop(tx, [held], reason=CONCURRENT)  # the code that Placement gives here
 
 
 def _put(tx: Tx, provider_id: str, resource_class: str, stock: Stock, held: Inventory | None) -> None:
@@ -251,22 +287,27 @@ def stock_of(held: Inventory) -> Stock:
     )
 
 
-def _drop(tx: Tx, held: Inventory) -> None:
+def _drop(tx: Tx, held: list[Inventory], *, reason: str = IN_USE) -> None:
     t = REGISTRY[Inventory].table
-    done = tx.conn.execute(sa.delete(t).where(t.c.seq == held.seq, t.c.used == 0))
-    if done.rowcount != 1:
+    in_use = [
+        one.resource_class
+        for one in held
+        if tx.conn.execute(sa.delete(t).where(t.c.seq == one.seq, t.c.used == 0)).rowcount != 1
+    ]
+    if in_use:
+        where = f"resource provider '{held[0].provider_id}'"
         raise PlacementConflict(
-            f"Inventory for '{held.resource_class}' on resource provider '{held.provider_id}' in use.", reason=IN_USE
+            f"update conflict: Inventory for '{', '.join(in_use)}' on {where} in use.", reason=reason
         )
 
 
 def set_traits(tx: Tx, provider_id: str, traits: Iterable[str], generation: int | None) -> int:
     """The new generation. Raises Invalid for traits that do not exist."""
     provider, wanted = tx.get(ResourceProvider, provider_id), tuple(sorted(set(traits)))
+    made = bump(tx, provider, generation, _CHANGED)
     unknown = set(wanted) - known_traits(tx, wanted)
     if unknown:
         raise errors.Invalid(f"No such trait {', '.join(sorted(unknown))}", field="traits")
-    made = bump(tx, provider, generation)
     held = tx.find(ProviderTraits, provider_id)
     if held is None:
         tx.add(ProviderTraits(id=provider_id, traits=wanted))
@@ -278,7 +319,7 @@ def set_traits(tx: Tx, provider_id: str, traits: Iterable[str], generation: int 
 def set_aggregates(tx: Tx, provider_id: str, aggregates: Iterable[str], generation: int | None, *, grow: bool) -> int:
     """The generation afterwards. grow: microversion 1.19 and newer raise and compare it; older ones leave it."""
     provider, wanted = tx.get(ResourceProvider, provider_id), tuple(sorted(set(aggregates)))
-    made = bump(tx, provider, generation) if grow else provider.generation
+    made = bump(tx, provider, generation, _CHANGED) if grow else provider.generation
     held = tx.find(ProviderAggregates, provider_id)
     if held is None:
         tx.add(ProviderAggregates(id=provider_id, aggregates=wanted))
@@ -355,14 +396,37 @@ def add_name(tx: Tx, cls: Callable[..., Trait] | Callable[..., ResourceClass], n
 def remove_class(tx: Tx, name: str) -> None:
     """Raises Missing, Invalid for a standard class, PlacementConflict while an inventory has it."""
     if name in standard_classes():
-        raise errors.Invalid(f"Cannot delete standard resource class {name}.")
+        raise errors.Invalid(f"Error in delete resource class: Cannot delete standard resource class {name}.")
     found = tx.find(ResourceClass, name)
     if found is None:
         raise errors.Missing(f"No such resource class {name}.")
     if tx.first(Inventory, resource_class=name) is not None:
-        raise PlacementConflict(f"Cannot delete resource class {name}: it is in use in inventory.")
+        raise PlacementConflict(
+            f"Error in delete resource class: Cannot delete resource class {name}. Class is in use in inventory."
+        )
     tx.remove(found)
     tx.touch("resource_class", name)
+
+
+def rename_class(tx: Tx, name: str, new: str) -> None:
+    """Its inventories and allocations go with it. Raises Missing, Invalid for a standard class, PlacementConflict for
+    a name that is taken."""
+    if name in standard_classes():
+        raise errors.Invalid(f"Cannot update standard resource class {name}")
+    found = tx.find(ResourceClass, name)
+    if found is None:
+        raise errors.Missing(f"No such resource class {name}.")
+    if name == new:
+        return
+    if known_classes(tx, [new]):
+        raise PlacementConflict(f"Resource class already exists: {new}")
+    tx.remove(found)
+    tx.add(ResourceClass(id=new))
+    for noun in (Inventory, Allocation):
+        t = REGISTRY[noun].table
+        renamed = {"resource_class": new, "revision": t.c.revision + 1}
+        tx.conn.execute(sa.update(t).where(t.c.resource_class == name).values(renamed))
+    tx.touch("resource_class", new)
 
 
 def remove_trait(tx: Tx, name: str) -> None:

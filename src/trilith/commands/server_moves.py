@@ -164,7 +164,7 @@ def hand_over(tx: Tx, server: Server, migration: Migration, dest: str, flavor: F
     target = tx.first(ResourceProvider, name=dest)
     assert target is not None, dest
     if source is not None and not tx.count(Allocation, consumer_id=migration.id):
-        allocations.move(tx, server.id, migration.id, provider_id=source.id)
+        allocations.move(tx, server.id, migration.id, provider_id=source.id, type=allocations.MIGRATION)
     resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk}
     allocations.claim(
         tx,

@@ -59,7 +59,7 @@ class Allocation(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer(Record):
-    """id is the consumer's uuid (a server's)."""
+    """id is the consumer's uuid (a server's). type: "" where none was given (Placement's "unknown")."""
 
     project_id: str
     user_id: str

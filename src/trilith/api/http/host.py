@@ -304,9 +304,9 @@ def _not_routed(services: list[Service]) -> Callable[[Request[Any, Any, Any], HT
         elif exc.status_code == 400:
             err = errors.Invalid(str(exc.detail))
         status = service.status(err)
-        body = service.error_body(status, err)
-        raw = body if isinstance(body, bytes) else _encoder.encode(body)
         headers = dict.fromkeys(service.request_id_headers, request_id_of(""))
+        body = service.error_answer(status, err, headers) if service.error_answer else service.error_body(status, err)
+        raw = body if isinstance(body, bytes) else _encoder.encode(body)
         return Response(raw, status_code=status, headers=headers, media_type=service.error_media_type)
 
     return answer

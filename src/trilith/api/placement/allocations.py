@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -10,8 +11,19 @@ import sqlalchemy as sa
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.placement.inventories import InventoriesPut, _stock, check_classes
-from trilith.api.placement.wire import Amount, Name, Uuid, at_least, check_uuid, fresh, known_query
+from trilith.api.placement.inventories import InventoriesPut, check_classes, stock
+from trilith.api.placement.wire import (
+    NO_PROVIDER,
+    Amount,
+    BadQuery,
+    Name,
+    Refused,
+    Uuid,
+    at_least,
+    check_uuid,
+    fresh,
+    known_query,
+)
 from trilith.commands import allocations as commands
 from trilith.commands import resource_providers
 from trilith.commands.allocations import ANY_GENERATION
@@ -21,6 +33,9 @@ from trilith.store.tx import Reader, Tx
 
 _Owner = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Type = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern="^[A-Z0-9_]+$")]
+_Suffix = Annotated[str, msgspec.Meta(max_length=64, pattern="^[a-zA-Z0-9_-]*$")]
+#: GET /usages: every type, or consumers without one
+_ALL, _UNKNOWN = "all", "unknown"
 
 
 class Share(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +62,7 @@ class AllocationsBody(msgspec.Struct, forbid_unknown_fields=True):
     user_id: _Owner | None = None
     consumer_generation: int | msgspec.UnsetType | None = msgspec.UNSET
     consumer_type: _Type | None = None
-    mappings: dict[str, list[Uuid]] | None = None
+    mappings: Annotated[dict[_Suffix, list[Uuid]], msgspec.Meta(min_length=1)] | None = None
 
 
 class ReshapeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,11 +79,15 @@ def _checked(call: Call, body: AllocationsBody, *, may_be_empty: bool) -> dict[s
     elif not listed and not at_least(call, "1.12"):
         wrong = "allocations: must be an array"
     elif at_least(call, "1.8") and (body.project_id is None or body.user_id is None):
-        wrong = "'project_id' and 'user_id' are required properties"
+        wrong = f"'{'project_id' if body.project_id is None else 'user_id'}' is a required property"
+    elif not at_least(call, "1.8") and (body.project_id is not None or body.user_id is not None):
+        wrong = (
+            f"Additional properties are not allowed ('{'project_id' if body.project_id else 'user_id'}' was unexpected)"
+        )
     elif (body.consumer_generation is not msgspec.UNSET) is not at_least(call, "1.28"):
-        wrong = "'consumer_generation' is required from microversion 1.28 on, and not known before"
+        wrong = _step(call, "1.28", "consumer_generation")
     elif (body.consumer_type is not None) is not at_least(call, "1.38"):
-        wrong = "'consumer_type' is required from microversion 1.38 on, and not known before"
+        wrong = _step(call, "1.38", "consumer_type")
     elif body.mappings is not None and not at_least(call, "1.34"):
         wrong = "Additional properties are not allowed ('mappings' was unexpected)"
     elif not body.allocations and not may_be_empty:
@@ -82,8 +101,16 @@ def _checked(call: Call, body: AllocationsBody, *, may_be_empty: bool) -> dict[s
     return {check_uuid(provider): dict(amounts) for provider, amounts in pairs}
 
 
-def _write(tx: Tx, consumer: str, body: AllocationsBody, wanted: dict[str, dict[str, int]]) -> None:
-    check_classes(tx, {rc for amounts in wanted.values() for rc in amounts})
+def _step(call: Call, since: str, name: str) -> str:
+    """What is wrong with a field that is required since a microversion, and not known before."""
+    if at_least(call, since):
+        return f"'{name}' is a required property"
+    return f"Additional properties are not allowed ('{name}' was unexpected)"
+
+
+def _write(tx: Tx, consumer: str, body: AllocationsBody, wanted: dict[str, dict[str, int]], grown: set[str]) -> None:
+    names = {rc for amounts in wanted.values() for rc in amounts}
+    check_classes(tx, names, f"Unable to allocate inventory for consumer {consumer}:")
     known = tx.find(Consumer, consumer)
     if body.consumer_generation is msgspec.UNSET:
         generation: Any = ANY_GENERATION
@@ -97,6 +124,7 @@ def _write(tx: Tx, consumer: str, body: AllocationsBody, wanted: dict[str, dict[
         user_id=body.user_id or (known.user_id if known else _NOBODY),
         generation=generation,
         type=body.consumer_type or "",
+        grown=grown,
     )
     tx.touch("allocation", consumer, body.project_id or "")
 
@@ -114,8 +142,8 @@ class AllocationsView(msgspec.Struct, omit_defaults=True):
 
 
 async def show(call: Call) -> Answer:
-    """200, with no allocations for a consumer that has none."""
-    consumer_id = check_uuid(call.params["consumer"])
+    """200, with no allocations for a consumer that has none, or that cannot be."""
+    consumer_id = call.params["consumer"]
 
     def body(reader: Reader) -> tuple[Consumer | None, list[Allocation], dict[str, int]]:
         rows = reader.select(Allocation, consumer_id=consumer_id)
@@ -134,22 +162,22 @@ async def show(call: Call) -> Answer:
         if at_least(call, "1.28"):
             made.consumer_generation = consumer.generation
         if at_least(call, "1.38"):
-            made.consumer_type = consumer.type
+            made.consumer_type = consumer.type or _UNKNOWN
     return fresh(call, made, at=max((r.updated_at for r in rows), default=0.0))
 
 
 async def put(call: Call) -> Answer:
     """204. 400 for an unknown provider or class, 409 when it does not fit or another writer was first."""
     body: AllocationsBody = call.body
-    consumer = check_uuid(call.params["consumer"])
+    consumer = check_uuid(call.params["consumer"], "consumer_uuid")
     wanted = _checked(call, body, may_be_empty=at_least(call, "1.28"))
-    await call.write(lambda tx: _write(tx, consumer, body, wanted), "allocation.put")
+    await call.write(lambda tx: _write(tx, consumer, body, wanted, set()), "allocation.put")
     return Answer(status=204)
 
 
 async def delete(call: Call) -> None:
     """204. 404 for a consumer that has none."""
-    consumer = check_uuid(call.params["consumer"])
+    consumer = call.params["consumer"]
 
     def body(tx: Tx) -> None:
         if tx.first(Allocation, consumer_id=consumer) is None:
@@ -181,36 +209,42 @@ def _many(tx: Tx, checked: dict[str, tuple[AllocationsBody, dict[str, dict[str, 
         consumer, (_, wanted) = item
         return (sum(n for amounts in wanted.values() for n in amounts.values()), consumer)
 
+    grown: set[str] = set()
     for consumer, (body, wanted) in sorted(checked.items(), key=growth):
-        _write(tx, consumer, body, wanted)
+        _write(tx, consumer, body, wanted, grown)
 
 
 async def reshape(call: Call) -> Answer:
-    """204: inventories and allocations of many providers in one transaction. 400, 404, 409."""
+    """204: inventories and allocations of many providers in one transaction. 400, 409."""
     body: ReshapeBody = call.body
     checked = {check_uuid(c): (b, _checked(call, b, may_be_empty=True)) for c, b in body.allocations.items()}
     stocks = {
         check_uuid(p): (
             put_.resource_provider_generation,
-            {rc: _stock(call, rc, i) for rc, i in put_.inventories.items()},
+            {rc: stock(call, p, rc, i) for rc, i in put_.inventories.items()},
         )
         for p, put_ in body.inventories.items()
     }
 
     def write(tx: Tx) -> None:
-        leaving: dict[str, dict[str, resource_providers.Stock]] = {}
-        for provider, (generation, wanted) in stocks.items():
-            check_classes(tx, wanted)
+        for provider in stocks:
             if tx.find(ResourceProvider, provider) is None:
-                raise errors.Missing(f"Resource provider {provider} in inventories does not exist.")
+                raise Refused(
+                    f"Resource provider {provider} in inventories not found: No resource provider with uuid {provider} "
+                    "found.",
+                    reason=NO_PROVIDER,
+                )
+        for provider, (generation, wanted) in stocks.items():
+            check_classes(tx, wanted, "malformed reshaper data:")
             held = {
                 i.resource_class: resource_providers.stock_of(i) for i in tx.select(Inventory, provider_id=provider)
             }
-            resource_providers.set_inventories(tx, provider, held | wanted, generation)
-            if held.keys() - wanted.keys():
-                leaving[provider] = wanted
+            if wanted:
+                resource_providers.set_inventories(tx, provider, held | wanted, generation)
+            else:  # nothing to take from yet: only that the caller knows the provider as it is
+                resource_providers.expect(tx, provider, generation)
         _many(tx, checked)
-        for provider, wanted in leaving.items():  # what is not wanted goes when nobody uses it any more
+        for provider, (_, wanted) in stocks.items():  # what is not wanted goes when nobody uses it any more
             resource_providers.set_inventories(tx, provider, wanted, None)
 
     await call.write(write, "allocation.reshape")
@@ -223,30 +257,40 @@ class UsagesView(msgspec.Struct):
 
 async def usages(call: Call) -> Answer:
     """200: what a project (and one user of it) uses; from 1.38 on by type of consumer. 400 without project_id."""
-    known = {"project_id", "user_id"} | ({"consumer_type"} if at_least(call, "1.38") else set())
-    known_query(call, frozenset(known))
+    typed = at_least(call, "1.38")
+    known_query(call, frozenset({"project_id", "user_id"} | ({"consumer_type"} if typed else set())))
     project, user, kind = call.one("project_id"), call.one("user_id"), call.one("consumer_type")
-    if not project:
-        raise errors.Invalid("Invalid query string parameters: 'project_id' is a required property")
+    if not call.all("project_id"):
+        raise BadQuery("Invalid query string parameters: 'project_id' is a required property", field="project_id")
+    for name in ("project_id", "user_id", "consumer_type"):
+        if call.all(name) and not 0 < len(call.one(name)) <= 255:
+            raise BadQuery(f"Invalid query string parameters: {name} must have 1 to 255 characters.", field=name)
+    if kind not in ("", _ALL, _UNKNOWN) and not re.fullmatch("[A-Z0-9_]+", kind):
+        raise BadQuery(f"Invalid query string parameters: '{kind}' is no type of consumer.", field="consumer_type")
     call.allow("placement:usages", project_id=project)
     a, c = REGISTRY[Allocation].table.c, REGISTRY[Consumer].table.c
     where = [c.project_id == project, *([c.user_id == user] if user else [])]
-    if kind and kind not in ("all", "unknown"):
-        where.append(c.type == kind)
+    if kind and kind != _ALL:
+        where.append(c.type == ("" if kind == _UNKNOWN else kind))
+    tables = REGISTRY[Consumer].table.join(REGISTRY[Allocation].table, a.consumer_id == c.id)
     total = sa.func.sum(a.used)
-    stmt = (
-        sa.select(c.type, a.resource_class, total, sa.func.count(sa.distinct(c.id)))
-        .select_from(REGISTRY[Consumer].table.join(REGISTRY[Allocation].table, a.consumer_id == c.id))
-        .where(*where)
-        .group_by(c.type, a.resource_class)
-    )
-    rows = await call.read(lambda r: r.conn.execute(stmt).all())
+    used = sa.select(c.type, a.resource_class, total).select_from(tables).where(*where)
+    consumers = sa.select(c.type, sa.func.count(sa.distinct(c.id))).select_from(tables).where(*where).group_by(c.type)
+
+    def read(r: Reader) -> tuple[Any, Any]:
+        rows = r.conn.execute(used.group_by(c.type, a.resource_class)).all()
+        return rows, r.conn.execute(consumers).all() if typed else ()
+
+    rows, counts = await call.read(read)
     found: dict[str, Any] = {}
-    for type_, resource_class, used, count in rows:
-        if not at_least(call, "1.38"):
-            found[resource_class] = found.get(resource_class, 0) + int(used)
-            continue
-        entry = found.setdefault("all" if kind == "all" else type_, {"consumer_count": 0})
-        entry[resource_class] = entry.get(resource_class, 0) + int(used)
-        entry["consumer_count"] = max(entry["consumer_count"], count)
+    for type_, resource_class, amount in rows:
+        entry = found.setdefault(_label(kind, type_), {}) if typed else found
+        entry[resource_class] = entry.get(resource_class, 0) + int(amount)
+    for type_, count in counts:
+        entry = found[_label(kind, type_)]
+        entry["consumer_count"] = entry.get("consumer_count", 0) + count
     return fresh(call, UsagesView(found))
+
+
+def _label(asked: str, type_: str) -> str:
+    return _ALL if asked == _ALL else type_ or _UNKNOWN

@@ -9,7 +9,7 @@ import msgspec
 
 from trilith import errors
 from trilith.api.http.call import Call
-from trilith.api.http.route import Answer
+from trilith.api.http.route import Answer, MethodNotAllowed
 from trilith.api.placement.providers import get, provider_of
 from trilith.api.placement.wire import Amount, Generation, Name, at_least, fresh
 from trilith.commands import resource_providers as commands
@@ -63,13 +63,14 @@ class Inventories(msgspec.Struct):
     resource_provider_generation: int
 
 
-def _stock(call: Call, resource_class: str, body: InventoryBody) -> Stock:
-    """Raises Invalid for more reserved than there is (all of it may be, from 1.26 on)."""
-    most = body.total if at_least(call, "1.26") else body.total - 1
-    if body.reserved > most:
+def stock(call: Call, provider: str, resource_class: str, body: InventoryBody, verb: str = "update") -> Stock:
+    """Raises Invalid for a capacity below zero, or of zero before 1.26."""
+    capacity = int((body.total - body.reserved) * body.allocation_ratio)
+    if capacity < 0 or (capacity == 0 and not at_least(call, "1.26")):
+        beyond = "greater than" if capacity < 0 else "greater than or equal to"
         raise errors.Invalid(
-            f"Unable to create inventory for resource provider: Invalid inventory for '{resource_class}': "
-            "the reserved amount is not below the total.",
+            f"Unable to {verb} inventory for resource provider {provider}: Invalid inventory for '{resource_class}' on "
+            f"resource provider '{provider}'. The reserved value is {beyond} total.",
             field="reserved",
         )
     return Stock(
@@ -100,12 +101,12 @@ def _one(stock: Stock, generation: int) -> InventoryOne:
     )
 
 
-def check_classes(reader: Reader, names: Iterable[str]) -> None:
-    """Raises Invalid for a class that does not exist."""
+def check_classes(reader: Reader, names: Iterable[str], said: str = "Unknown resource class in inventory:") -> None:
+    """Raises Invalid for a class that does not exist. said: words before the class."""
     wanted = set(names)
     unknown = wanted - commands.known_classes(reader, wanted)
     if unknown:
-        raise errors.Invalid(f"Unknown resource class in inventory: No such resource class {min(unknown)}.")
+        raise errors.Invalid(f"{said} No such resource class {min(unknown)}.")
 
 
 async def _held(call: Call) -> tuple[ResourceProvider, list[Inventory]]:
@@ -128,14 +129,15 @@ async def put_all(call: Call) -> Answer:
     is in use and would go."""
     body: InventoriesPut = call.body
     await provider_of(call)
-    wanted = {name: _stock(call, name, one) for name, one in body.inventories.items()}
+    provider = call.params["uuid"]
+    wanted = {name: stock(call, provider, name, one) for name, one in body.inventories.items()}
 
     def write(tx: Tx) -> int:
         check_classes(tx, wanted)
         return commands.set_inventories(tx, call.params["uuid"], wanted, body.resource_provider_generation)
 
     made = await call.write(write, "inventory.replace")
-    return fresh(call, Inventories({name: _view(stock) for name, stock in wanted.items()}, made))
+    return fresh(call, Inventories({name: _view(one) for name, one in wanted.items()}, made))
 
 
 async def create(call: Call) -> Answer:
@@ -143,16 +145,21 @@ async def create(call: Call) -> Answer:
     body: InventoryPost = call.body
     name = body.resource_class
     await provider_of(call)
-    stock = _stock(call, name, body)
+    made_of = stock(call, call.params["uuid"], name, body, "create")
 
     def write(tx: Tx) -> int:
         check_classes(tx, [name])
         generation = body.resource_provider_generation
-        return commands.put_inventory(tx, call.params["uuid"], name, stock, generation, new=True)
+        return commands.put_inventory(tx, call.params["uuid"], name, made_of, generation, new=True)
 
     made = await call.write(write, "inventory.create")
     where = call.url(f"/resource_providers/{call.params['uuid']}/inventories/{name}")
-    return fresh(call, _one(stock, made), status=201, headers={"Location": where})
+    return fresh(call, _one(made_of, made), status=201, headers={"Location": where})
+
+
+async def not_yet(call: Call) -> None:
+    """405: all inventories can be deleted at once from microversion 1.5 on."""
+    raise MethodNotAllowed("The method DELETE is not allowed for this resource.", allow=("GET", "POST", "PUT"))
 
 
 async def delete_all(call: Call) -> None:
@@ -175,14 +182,14 @@ async def put(call: Call) -> Answer:
     body: InventoryPut = call.body
     name = call.params["name"]
     await provider_of(call)
-    stock = _stock(call, name, body)
+    made_of = stock(call, call.params["uuid"], name, body)
 
     def write(tx: Tx) -> int:
         check_classes(tx, [name])
-        return commands.put_inventory(tx, call.params["uuid"], name, stock, body.resource_provider_generation)
+        return commands.put_inventory(tx, call.params["uuid"], name, made_of, body.resource_provider_generation)
 
     made = await call.write(write, "inventory.update")
-    return fresh(call, _one(stock, made))
+    return fresh(call, _one(made_of, made))
 
 
 async def delete(call: Call) -> None:

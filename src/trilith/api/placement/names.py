@@ -8,7 +8,7 @@ from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.placement.providers import get, provider_of
-from trilith.api.placement.wire import CustomName, Generation, Link, Name, at_least, fresh, known_query, path
+from trilith.api.placement.wire import CustomName, Generation, Link, Name, fresh, known_query, path
 from trilith.commands import resource_providers as commands
 from trilith.model.node import ProviderTraits, ResourceClass, ResourceProvider, Trait
 from trilith.store.tx import Reader
@@ -21,6 +21,8 @@ class Traits(msgspec.Struct):
 async def list_traits(call: Call) -> Answer:
     """200. 400 for a name filter that is neither in: nor startswith:."""
     known_query(call, frozenset({"name", "associated"}))
+    if call.all("associated") and call.one("associated").lower() not in ("true", "false"):
+        raise errors.Invalid('The query parameter "associated" only accepts "true" or "false"', field="associated")
 
     def body(reader: Reader) -> tuple[list[str], set[str]]:
         custom = [t.id for t in reader.select(Trait)]
@@ -59,18 +61,20 @@ async def show_trait(call: Call) -> Answer:
     return fresh(call, None, status=204)
 
 
-def _custom(name: str) -> str:
+def _custom(name: str, noun: str) -> str:
     try:
         return msgspec.convert(name, CustomName)
     except msgspec.ValidationError as err:
         raise errors.Invalid(
-            f"The name is invalid: {name!r} must match CUSTOM_[A-Z0-9_]+: {err}", field="name"
+            f"JSON does not validate: The {noun} is invalid. A valid {noun} must be no longer than 255 characters, "
+            f'start with the prefix "CUSTOM_" and use following characters: "A"-"Z", "0"-"9" and "_". Got: {name}',
+            field="name",
         ) from err
 
 
 async def put_trait(call: Call) -> Answer:
     """201, or 204 when it is there. 400 for a name without CUSTOM_."""
-    name = _custom(call.params["name"])
+    name = _custom(call.params["name"], "trait")
     made = await call.write(lambda tx: commands.add_name(tx, Trait, name), "trait.create")
     headers = {"Location": call.url(f"/traits/{name}")}
     return fresh(call, None, status=201 if made else 204, headers=headers)
@@ -147,7 +151,7 @@ async def create_class(call: Call) -> Answer:
     body: NewClass = call.body
     if not await call.write(lambda tx: commands.add_name(tx, ResourceClass, body.name), "resource_class.create"):
         raise commands.PlacementConflict(f"Conflicting resource class already exists: {body.name}")
-    return fresh(call, None, status=201, headers={"Location": call.url(f"/resource_classes/{body.name}")})
+    return Answer(status=201, headers={"Location": call.url(f"/resource_classes/{body.name}")})
 
 
 async def show_class(call: Call) -> Answer:
@@ -158,14 +162,19 @@ async def show_class(call: Call) -> Answer:
     return fresh(call, _class(name))
 
 
+async def rename_class(call: Call) -> Answer:
+    """200, up to 1.6. 400 for a standard class or a name without CUSTOM_, 404, 409 for a name that is taken."""
+    body: NewClass = call.body
+    await call.write(lambda tx: commands.rename_class(tx, call.params["name"], body.name), "resource_class.update")
+    return Answer(_class(body.name))
+
+
 async def put_class(call: Call) -> Answer:
     """201, or 204 when it is there (1.7 and newer). 400 for a name without CUSTOM_."""
-    if not at_least(call, "1.7"):
-        raise errors.Invalid("Renaming a resource class is not supported.", hint="Use microversion 1.7 or newer.")
-    name = _custom(call.params["name"])
+    name = _custom(call.params["name"], "resource class")
     made = await call.write(lambda tx: commands.add_name(tx, ResourceClass, name), "resource_class.create")
     headers = {"Location": call.url(f"/resource_classes/{name}")}
-    return fresh(call, None, status=201 if made else 204, headers=headers)
+    return Answer(status=201 if made else 204, headers=headers)
 
 
 async def delete_class(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -10,8 +11,20 @@ import sqlalchemy as sa
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.placement import query
-from trilith.api.placement.wire import Generation, Link, Uuid, at_least, check_uuid, fresh, known_query, path
+from trilith.api.placement import forest, query
+from trilith.api.placement.layout import Wants, matching
+from trilith.api.placement.wire import (
+    BadQuery,
+    Generation,
+    Link,
+    Uuid,
+    at_least,
+    check_uuid,
+    fresh,
+    known_query,
+    path,
+    unexpected,
+)
 from trilith.commands import resource_providers as commands
 from trilith.model.node import Allocation, Consumer, Inventory, ProviderAggregates, ResourceProvider
 from trilith.store.mapping import REGISTRY
@@ -90,16 +103,54 @@ _LIST = (
 async def list_providers(call: Call) -> Answer:
     """200. 400 for a filter that this microversion does not have or that is malformed."""
     known_query(call, frozenset(name for name, since in _LIST if at_least(call, since)))
-    found = await call.read(lambda r: query.providers(call, r))
+    found = await _found(call)
     newest = max((p.updated_at for p in found), default=0.0)
     return fresh(call, Providers([view(call, p) for p in found]), at=newest)
+
+
+async def _found(call: Call) -> list[ResourceProvider]:
+    c = REGISTRY[ResourceProvider].table.c
+    where: list[sa.ColumnElement[bool]] = []
+    if call.all("name"):
+        where.append(c.name == call.one("name"))
+    if call.all("uuid"):
+        where.append(c.id == _uuid(call.one("uuid"), "uuid"))
+    given = {name: call.all(name) for name in ("required", "member_of") if call.all(name)}
+    amounts = query.resources(call.one("resources")) if call.all("resources") else {}
+    wants = replace(query.filters(call, given), resources=amounts)
+    if clash := sorted(t for any_of in wants.required if any_of <= wants.forbidden for t in any_of):
+        raise BadQuery(f"Conflicting required and forbidden traits found: {', '.join(clash)}", field="required")
+    if call.all("in_tree"):
+        mine = sa.select(c.root_id).where(c.id == _uuid(call.one("in_tree"), "in_tree")).scalar_subquery()
+        where.append(c.root_id == mine)
+
+    def body(reader: Reader) -> list[ResourceProvider]:
+        query.check_names(reader, [wants], 'Invalid trait(s) in "required" parameter: ')
+        rows = reader.select(ResourceProvider, *where)
+        if not rows or wants == Wants():
+            return rows
+        known = forest.read(reader, call.host.store)
+        fine = matching(known.layout, known.used, wants)
+        return [row for row in rows if row.id in fine]
+
+    return await call.read(body)
+
+
+def _uuid(text: str, field: str) -> str:
+    try:
+        return check_uuid(text)
+    except errors.Invalid as err:
+        raise BadQuery(
+            f"Invalid query string parameters: Expected '{field}' parameter to be a format of uuid. Got: {text}",
+            field=field,
+        ) from err
 
 
 async def create(call: Call) -> Answer:
     """201 and Location (200 and the provider from 1.20 on). 400 for a missing parent, 409 for a taken name or uuid."""
     body: NewProvider = call.body
     if body.parent_provider_uuid is not None and not at_least(call, "1.14"):
-        raise errors.Invalid("Additional properties are not allowed ('parent_provider_uuid' was unexpected)")
+        raise unexpected("parent_provider_uuid")
     provider_id = check_uuid(body.uuid) if body.uuid else new_id()
     parent = check_uuid(body.parent_provider_uuid) if body.parent_provider_uuid else ""
     made = await call.write(lambda tx: commands.create(tx, provider_id, body.name, parent), "resource_provider.create")
@@ -121,7 +172,7 @@ async def update(call: Call) -> Answer:
     parent: str | None = None
     if body.parent_provider_uuid is not msgspec.UNSET:
         if not at_least(call, "1.14"):
-            raise errors.Invalid("Additional properties are not allowed ('parent_provider_uuid' was unexpected)")
+            raise unexpected("parent_provider_uuid")
         given = body.parent_provider_uuid
         parent = check_uuid(given) if isinstance(given, str) else ""
     await provider_of(call)
@@ -134,8 +185,10 @@ async def update(call: Call) -> Answer:
 
 async def delete(call: Call) -> None:
     """204. 404, 409 while it has children or allocations."""
-    await provider_of(call)
-    await call.write(lambda tx: commands.delete(tx, call.params["uuid"]), "resource_provider.delete")
+    id = call.params["uuid"]
+    if await call.read(lambda r: r.find(ResourceProvider, id)) is None:
+        raise errors.Missing(f"No resource provider with uuid {id} found for delete")
+    await call.write(lambda tx: commands.delete(tx, id), "resource_provider.delete")
 
 
 class Aggregates(msgspec.Struct, omit_defaults=True):
@@ -166,6 +219,7 @@ async def list_aggregates(call: Call) -> Answer:
 
 async def put_aggregates(call: Call) -> Answer:
     """200. 400 for what is no list of UUIDs, 404, 409 for an old generation (1.19 and newer)."""
+    await provider_of(call)
     grow = at_least(call, "1.19")
     raw: Any = call.body
     generation: int | None = None
@@ -178,9 +232,8 @@ async def put_aggregates(call: Call) -> Answer:
     except msgspec.ValidationError as err:
         raise errors.Invalid(f"JSON does not validate: {err}") from err
     if len(set(names)) != len(names):
-        raise errors.Invalid("JSON does not validate: the aggregates are not unique.")
-    wanted = tuple(sorted(check_uuid(n) for n in names))
-    await provider_of(call)
+        raise errors.Invalid(f"JSON does not validate: {names} has non-unique elements")
+    wanted = tuple(check_uuid(n) for n in names)
     made = await call.write(
         lambda tx: commands.set_aggregates(tx, call.params["uuid"], wanted, generation, grow=grow),
         "resource_provider.aggregates",

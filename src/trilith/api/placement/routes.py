@@ -8,7 +8,7 @@ from trilith.api.http.openapi import document_route
 from trilith.api.http.route import ANY, PUBLIC, Route, Service
 from trilith.api.placement import allocations, inventories, names, providers, search, versions
 from trilith.api.placement.policy import POLICIES
-from trilith.api.placement.wire import PREFIX, fault
+from trilith.api.placement.wire import PREFIX, error_answer, fault, precheck
 
 _P = "/resource_providers/{uuid}"
 _I = f"{_P}/inventories"
@@ -77,6 +77,7 @@ _ROUTES = (
         response=inventories.Inventories,
         statuses=(409,),
     ),
+    Route("DELETE", _I, inventories.not_yet, _rule("resource_providers:inventories", "delete"), ok=204, until="1.4"),
     Route(
         "DELETE",
         _I,
@@ -115,7 +116,7 @@ _ROUTES = (
         "GET",
         f"{_P}/usages",
         providers.list_usages,
-        _rule("resource_providers:usages", "list"),
+        "placement:resource_providers:usages",
         response=providers.Usages,
     ),
     Route(
@@ -213,9 +214,20 @@ _ROUTES = (
     Route(
         "PUT",
         "/resource_classes/{name}",
-        names.put_class,
+        names.rename_class,
         _rule("resource_classes", "update"),
         since="1.2",
+        until="1.6",
+        body=names.NewClass,
+        response=names.ClassView,
+        statuses=(409,),
+    ),
+    Route(
+        "PUT",
+        "/resource_classes/{name}",
+        names.put_class,
+        _rule("resource_classes", "update"),
+        since="1.7",
         ok=201,
         statuses=(204,),
     ),
@@ -300,6 +312,8 @@ SERVICE = Service(
     prefix=PREFIX,
     routes=(*_ROUTES, document_route("placement", PREFIX, _ROUTES, fault, "Placement API")),
     error_body=fault,
+    error_answer=error_answer,
+    precheck=precheck,
     policies=POLICIES,
     microversions=versions.MICROVERSIONS,
 )

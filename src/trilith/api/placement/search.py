@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.placement import candidates, query
-from trilith.api.placement.candidates import Candidate, Provider, Question
+from trilith.api.placement import candidates, forest, query
+from trilith.api.placement.candidates import Candidate, Question
+from trilith.api.placement.forest import Forest
+from trilith.api.placement.layout import Layout, Provider
 from trilith.api.placement.wire import at_least, fresh
 from trilith.store.tx import Reader
 
@@ -42,42 +45,65 @@ async def list_candidates(call: Call) -> Answer:
     """200, with none where nothing fits. 400 for a malformed question or unknown classes, traits and suffixes."""
     asked, limit = query.question(call)
 
-    def body(reader: Reader) -> list[Provider]:
+    def body(reader: Reader) -> Forest:
         query.check_names(reader, [*asked.groups.values(), asked.root_required])
-        return query.forest(reader)
+        return forest.read(reader, call.host.store)
 
-    providers = await call.read(body)
-    found = candidates.find(asked, providers, limit=limit)
-    return fresh(call, Candidates([_request(call, c) for c in found], _summaries(call, asked, found, providers)))
+    known = await call.read(body)
+
+    def answer() -> bytes:
+        found = candidates.find(asked, known.layout, known.used, limit=limit)
+        return msgspec.json.encode(Candidates(_requests(call, found), _summaries(call, asked, found, known)))
+
+    # a search over many trees takes milliseconds to seconds, which the loop has not
+    return fresh(call, await asyncio.to_thread(answer))
 
 
-def _request(call: Call, candidate: Candidate) -> AllocationRequest:
+def _requests(call: Call, found: list[Candidate]) -> list[AllocationRequest]:
     if not at_least(call, "1.12"):
-        old = [{"resource_provider": {"uuid": p}, "resources": dict(r)} for p, r in candidate.allocations.items()]
-        return AllocationRequest(old)
-    made = AllocationRequest({p: {"resources": dict(r)} for p, r in candidate.allocations.items()})
-    if at_least(call, "1.34"):
-        made.mappings = {suffix: list(p) for suffix, p in candidate.mappings.items()}
-    return made
-
-
-def _summaries(call: Call, asked: Question, found: list[Candidate], providers: list[Provider]) -> dict[str, Summary]:
-    """Of the providers in the requests, and from 1.29 on of their whole trees."""
-    shown = {p for c in found for p in c.allocations}
-    roots = {p.root for p in providers if p.id in shown} if at_least(call, "1.29") else set()
-    wanted = {rc for wants in asked.groups.values() for rc in wants.resources}
-    every = at_least(call, "1.27")
-    summaries: dict[str, Summary] = {}
-    for provider in providers:
-        if provider.id not in shown and provider.root not in roots:
-            continue
-        made = Summary(
-            {rc: Usage(a.used, a.capacity) for rc, a in provider.inventories.items() if every or rc in wanted}
+        return [
+            AllocationRequest([{"resource_provider": {"uuid": p}, "resources": r} for p, r in c.allocations.items()])
+            for c in found
+        ]
+    mapped = at_least(call, "1.34")
+    return [
+        AllocationRequest(
+            {p: {"resources": r} for p, r in c.allocations.items()},
+            {suffix: list(p) for suffix, p in c.mappings.items()} if mapped else msgspec.UNSET,
         )
-        if at_least(call, "1.17"):
-            made.traits = sorted(provider.traits)
-        if at_least(call, "1.29"):
+        for c in found
+    ]
+
+
+def _summaries(call: Call, asked: Question, found: list[Candidate], known: Forest) -> dict[str, Summary]:
+    """Of the providers in the requests, and from 1.29 on of their whole trees."""
+    nested, every, traits = at_least(call, "1.29"), at_least(call, "1.27"), at_least(call, "1.17")
+    wanted = {rc for wants in asked.groups.values() for rc in wants.resources}
+    used = known.used
+    sorted_traits: dict[frozenset[str], list[str]] = {}
+    summaries: dict[str, Summary] = {}
+    for provider in _shown(found, known.layout, nested=nested):
+        made = Summary(
+            {
+                name: Usage(used[held.slot], held.capacity)
+                for name, held in provider.inventories.items()
+                if every or name in wanted
+            }
+        )
+        if traits:
+            names = sorted_traits.get(provider.traits)
+            if names is None:
+                names = sorted_traits[provider.traits] = sorted(provider.traits)
+            made.traits = names
+        if nested:
             made.parent_provider_uuid = provider.parent or None
             made.root_provider_uuid = provider.root
         summaries[provider.id] = made
     return summaries
+
+
+def _shown(found: list[Candidate], layout: Layout, *, nested: bool) -> list[Provider]:
+    own = dict.fromkeys(p for c in found for p in c.allocations)
+    if not nested:
+        return [layout.by_id[p] for p in own]
+    return [p for root in dict.fromkeys(layout.by_id[p].root for p in own) for p in layout.trees[root]]

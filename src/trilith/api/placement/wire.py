@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -11,7 +14,7 @@ import msgspec
 
 from trilith import errors
 from trilith.api.http.call import Call
-from trilith.api.http.route import Answer
+from trilith.api.http.route import PUBLIC, Answer, MediaType, NotAcceptable, Route
 from trilith.api.http.versions import Version, parse
 from trilith.commands.resource_providers import UNDEFINED, PlacementConflict
 
@@ -26,29 +29,107 @@ Uuid = Annotated[
 Amount = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
 Generation = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
+# Placement's own error codes of requests (microversion 1.23); those of conflicts are in the commands
+BAD_VALUE = "placement.query.bad_value"
+MISSING_VALUE = "placement.query.missing_value"
+DUPLICATE_KEY = "placement.query.duplicate_key"
+NO_PROVIDER = "placement.resource_provider.not_found"
 
-class BadQuery(errors.Invalid):
-    """A query parameter that is wrong; `reason` is Placement's own code."""
 
-    def __init__(self, message: str, *, reason: str = "placement.query.bad_value", field: str = "") -> None:
+class Refused(errors.Invalid):
+    """What can never succeed as written; `reason` is Placement's own code."""
+
+    def __init__(self, message: str, *, reason: str = UNDEFINED, field: str = "") -> None:
         super().__init__(message, field=field)
         self.reason = reason
 
 
-class Problem(msgspec.Struct):
+class BadQuery(Refused):
+    """A query parameter that is wrong."""
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """code: from microversion 1.23 on. min_version and max_version: where the version was not acceptable."""
+
     status: int
     title: str
     detail: str
-    code: str
+    code: str | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+    max_version: str | msgspec.UnsetType = msgspec.UNSET
+    min_version: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Fault(msgspec.Struct):
     errors: list[Problem]
 
 
+_BODY = "Invalid input for field/attribute"
+_MALFORMED = "Malformed request body"
+#: how Placement says it; people search for these words
+_WORDS = (
+    (re.compile("Object missing required field `([^`]*)`"), r"'\1' is a required property"),
+    (
+        re.compile("Object contains unknown field `([^`]*)`"),
+        r"Additional properties are not allowed ('\1' was unexpected)",
+    ),
+)
+
+
 def fault(status: int, err: errors.TrilithError) -> Fault:
-    code = err.reason if isinstance(err, PlacementConflict | BadQuery) else UNDEFINED
-    return Fault([Problem(status=status, title=HTTPStatus(status).phrase, detail=str(err), code=code)])
+    code = err.reason if isinstance(err, PlacementConflict | Refused) else UNDEFINED
+    detail = str(err)
+    if detail.startswith(_BODY):
+        for pattern, words in _WORDS:
+            detail = pattern.sub(words, detail)
+        detail = f"JSON does not validate: {detail}"
+    elif detail.startswith(_MALFORMED):
+        detail = f"Malformed JSON{detail.removeprefix(_MALFORMED)}"
+    return Fault([Problem(status=status, title=HTTPStatus(status).phrase, detail=detail, code=code)])
+
+
+def error_answer(status: int, err: errors.TrilithError, headers: Mapping[str, str]) -> Fault:
+    """The form of this request: with its id, and without a code before 1.23."""
+    made = fault(status, err)
+    (problem,) = made.errors
+    problem.request_id = headers.get("x-openstack-request-id", msgspec.UNSET)
+    version = headers.get("OpenStack-API-Version", "").rpartition(" ")[2]
+    if version and _parsed(version) < _parsed("1.23"):
+        problem.code = msgspec.UNSET
+    if isinstance(err, UnknownVersion):
+        problem.min_version, problem.max_version = str(err.least), str(err.most)
+    return made
+
+
+class UnknownVersion(NotAcceptable):
+    """A microversion that is not served. least, most: those that are."""
+
+    def __init__(self, asked: str, least: Version, most: Version) -> None:
+        super().__init__(f"Unacceptable version header: {asked}", hint=f"{least} to {most} are served.")
+        self.least, self.most = least, most
+
+
+def precheck(route: Route, headers: Mapping[str, str]) -> None:
+    """Raises Invalid or MediaType for a body that says not to be JSON, NotAcceptable where none is wanted back."""
+    if route.body is not None:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not kind and headers.get("content-length", "0") != "0":
+            raise errors.Invalid("content-type header required when content-length > 0")
+        if kind != "application/json":
+            raise MediaType(f"The media type {kind or 'None'} is not supported, use application/json")
+    if route.method == "GET" and route.response is not None and route.policy != PUBLIC:
+        accept = headers.get("accept", "")
+        if accept and not _accepts_json(accept):
+            raise NotAcceptable("Only application/json is provided")
+
+
+def _accepts_json(accept: str) -> bool:
+    for item in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in item.split(";"))
+        if kind in ("application/json", "application/*", "*/*"):
+            quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+            return quality.strip("0.") != ""
+    return False
 
 
 class Link(msgspec.Struct):
@@ -56,8 +137,11 @@ class Link(msgspec.Struct):
     href: str
 
 
+_parsed = cache(parse)
+
+
 def at_least(call: Call, version: str) -> bool:
-    return call.version >= parse(version)
+    return call.version >= _parsed(version)
 
 
 def path(rest: str) -> str:
@@ -69,7 +153,14 @@ def check_uuid(text: str, field: str = "uuid") -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError as err:
-        raise errors.Invalid(f"Invalid uuid: {text!r} is no UUID.", field=field) from err
+        raise errors.Invalid(f"Malformed {field}: {text!r} is not a 'uuid'.", field=field) from err
+
+
+def unexpected(name: str) -> errors.Invalid:
+    """A field of the body that this microversion does not know."""
+    return errors.Invalid(
+        f"JSON does not validate: Additional properties are not allowed ('{name}' was unexpected)", field=name
+    )
 
 
 def fresh(call: Call, body: Any, *, at: float = 0.0, status: int | None = None, headers: Any = None) -> Answer:
@@ -91,6 +182,3 @@ def known_query(call: Call, allowed: frozenset[str]) -> None:
                 f"Invalid query string parameters: Additional properties are not allowed ('{name}' was unexpected)",
                 field=name,
             )
-
-
-__all__ = ["Version"]
