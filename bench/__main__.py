@@ -35,6 +35,12 @@ def _machines(table: Table, plan: Plan) -> None:
     machines.run(table, plan)
 
 
+def _requests(table: Table, plan: Plan) -> None:
+    from bench import requests
+
+    requests.run(table, plan)
+
+
 def _restarts(table: Table, plan: Plan) -> None:
     from bench import restarts
 
@@ -43,6 +49,7 @@ def _restarts(table: Table, plan: Plan) -> None:
 
 SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "control": (control.run, False),
+    "requests": (_requests, False),
     "start": (starts.run, False),
     "idle": (starts.idle_simulated, False),
     "real-start": (starts.run_real, True),
