@@ -203,7 +203,12 @@ _SERVERS = Group(
         Row("server migrate {server}", refused=_never(400, "not supported by this cloud")),
         Row("server rescue {server}", refused=_never(400, "not supported by this cloud")),
         Row("server shelve {server}", refused=_never(409, "not supported by this cloud")),
-        Row("console url show {server}", refused=_never(400, "Unavailable console type")),
+        Row(
+            "console url show {server}",
+            shows="/console/vnc.html?",
+            refused={Pillar.LXC: Refusal(400, "Unavailable console type")},
+        ),
+        Row("console url show --serial {server}", shows="/console/serial?token="),
         Row("server delete --wait {server}"),
     ),
     by_pillar=True,

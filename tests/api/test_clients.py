@@ -119,7 +119,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
     up = Up(
         tmp_path / "state",
         listen=f"127.0.0.1:{_free_port()}",
-        env={"TRILITH_ADMIN_PASSWORD": PASSWORD},
+        env={"TRILITH_ADMIN_PASSWORD": PASSWORD, "TRILITH_NOVNC": str(tmp_path)},
         args=("--simulated", "2"),
     )
     ssh = tmp_path / "bin" / "ssh"
@@ -127,6 +127,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
     ssh.write_text(_SSH)
     ssh.chmod(0o755)
     (tmp_path / "blank").write_bytes(bytes(4096))
+    (tmp_path / "vnc.html").touch()  # no client of this table opens it
     process = None
     try:
         facts = up.start()
