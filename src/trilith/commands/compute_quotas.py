@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trilith import errors
-from trilith.commands import quota
+from trilith.commands import quota, unified_limits
 from trilith.model.node import Quota
 from trilith.model.server import KeyPair, ServerGroup
 from trilith.store.tx import Reader, Tx, new_id
@@ -56,7 +56,8 @@ def usage(reader: Reader, project_id: str, user_id: str = "") -> dict[str, int]:
 
 
 def set_limits(tx: Tx, project_id: str, wanted: dict[str, int], *, force: bool = False) -> dict[str, int]:
-    """Raises Invalid for a limit below what is in use, unless forced."""
+    """Raises Invalid for a limit below what is in use, unless forced, and where Keystone's limits hold."""
+    unified_limits.refuse_quota_sets(tx)
     if not force and project_id != quota.CLASS:
         used = usage(tx, project_id)
         for name, limit in wanted.items():
@@ -77,5 +78,6 @@ def set_limits(tx: Tx, project_id: str, wanted: dict[str, int], *, force: bool =
 
 
 def reset(tx: Tx, project_id: str) -> None:
-    """Back to the defaults."""
+    """Back to the defaults. Raises Invalid where Keystone's limits hold."""
+    unified_limits.refuse_quota_sets(tx)
     tx.remove_where(Quota, project_id=project_id, resource=(*RESOURCES, *NETWORK.values()))

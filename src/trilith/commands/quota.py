@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from trilith import errors
+from trilith.commands import unified_limits
 from trilith.commands.addresses import insert_if_free
 from trilith.model.node import Quota, QuotaUse
+from trilith.model.server import Flavor, FlavorData
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -15,6 +17,7 @@ DEFAULTS: dict[str, int] = {
     "instances": 10,
     "cores": 20,
     "ram": 51200,
+    "disk_gb": -1,
     "metadata_items": 128,
     "key_pairs": 100,
     "server_groups": 10,
@@ -31,6 +34,8 @@ DEFAULTS: dict[str, int] = {
     "security_group": 10,
     "security_group_rule": 100,
     "rbac_policy": 10,
+    "address_group": -1,
+    "trunk": -1,
 }
 
 #: the project whose rows are the defaults (os-quota-class-sets/default)
@@ -43,7 +48,19 @@ def limits(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[
     found = {r: DEFAULTS[r] for r in resources}
     for row in sorted(rows, key=lambda q: q.project_id != CLASS):
         found[row.resource] = row.limit
+    if unified_limits.enabled(reader):
+        found |= unified_limits.limits(reader, project_id, resources)
     return found
+
+
+def of_server(flavor: FlavorData | Flavor, count: int = 1) -> dict[str, int]:
+    """What `count` servers of a flavor use. Disk is counted for Keystone's limits; quota sets have no such limit."""
+    return {
+        "instances": count,
+        "cores": flavor.vcpus * count,
+        "ram": flavor.ram * count,
+        "disk_gb": (flavor.disk + flavor.ephemeral) * count,
+    }
 
 
 def usage(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[str, int]:
@@ -55,14 +72,18 @@ def use(tx: Tx, project_id: str, wanted: dict[str, int]) -> None:
     """Count `wanted` for the project. Raises QuotaExceeded naming the first resource that does not fit."""
     bounds = limits(tx, project_id, tuple(wanted))
     # in one order, so that two transactions cannot wait for each other
+    done: dict[str, int] = {}
     for resource, amount in sorted(wanted.items()):
         limit = bounds[resource]
         if _count(tx, project_id, resource, amount, limit):
+            done[resource] = amount
             continue
         # of two first uses at once only one makes the counter, and neither fails
         insert_if_free(tx, QuotaUse(id=new_id(), project_id=project_id, resource=resource))
         if _count(tx, project_id, resource, amount, limit):
+            done[resource] = amount
             continue
+        free(tx, project_id, done)  # the caller may ask for less in the same transaction
         used = usage(tx, project_id, (resource,))[resource]
         raise errors.QuotaExceeded(
             f"Quota exceeded for {resource}: Requested {amount}, but already used {used} of {limit} {resource}",

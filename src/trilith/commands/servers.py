@@ -70,15 +70,13 @@ def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
     if request.group_id and tx.find(ServerGroup, request.group_id) is None:
         raise errors.Invalid(f"Instance group {request.group_id} could not be found.", field="group")
     count = request.max_count
-    wanted = {"instances": count, "cores": flavor.vcpus * count, "ram": flavor.ram * count}
     try:
-        quota.use(tx, actor.project_id, wanted)
+        quota.use(tx, actor.project_id, quota.of_server(flavor, count))
     except errors.QuotaExceeded:
         if request.min_count == count:
             raise
         count = request.min_count
-        wanted = {"instances": count, "cores": flavor.vcpus * count, "ram": flavor.ram * count}
-        quota.use(tx, actor.project_id, wanted)
+        quota.use(tx, actor.project_id, quota.of_server(flavor, count))
     reservation = f"r-{new_id()[:8]}"
     made = []
     for index in range(count):

@@ -52,7 +52,7 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
     boot_data.forget(tx, found.id)
     for held in tx.select(IdRange, id=found.id):
         tx.remove(held)
-    quota.free(tx, found.project_id, {"instances": 1, "cores": found.flavor.vcpus, "ram": found.flavor.ram})
+    quota.free(tx, found.project_id, quota.of_server(found.flavor))
     tx.change(
         found,
         **model.end(found, "deleting"),

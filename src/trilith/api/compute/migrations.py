@@ -107,7 +107,8 @@ class Force(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def index(call: Call) -> MigrationList:
-    """200, the newest first; 400 for a filter or marker that is wrong."""
+    """200, the newest first: the project's, and for admins all; 400 for a filter or marker that is wrong; 403 for
+    another project's."""
     pages = has(call.version, "migration_paging")
     t = REGISTRY[Migration].table.c
     clauses: list[sa.ColumnElement[bool]] = []
@@ -118,6 +119,10 @@ async def index(call: Call) -> MigrationList:
         clauses.append(sa.or_(t.source_node == host, t.dest_node == host))
     if has(call.version, "migration_owner"):
         clauses += [t[name] == value for name in ("user_id", "project_id") if (value := call.one(name))]
+    if not call.can("os_compute_api:os-migrations:index:all_projects"):
+        if call.one("project_id") not in ("", call.actor.project_id) and has(call.version, "migration_owner"):
+            call.allow("os_compute_api:os-migrations:index:all_projects")
+        clauses.append(t.project_id == call.actor.project_id)
     clauses += _times(call)
     limit = paging.limit_of(call) if pages else None
     marker = paging.marker_of(call) if pages else ""
@@ -156,14 +161,15 @@ def _times(call: Call) -> list[sa.ColumnElement[bool]]:
 
 
 def _view(call: Call, m: Migration, flavors: dict[str, int]) -> MigrationView:
+    hosts = call.can("os_compute_api:os-migrations:index:host")
     made = MigrationView(
         id=m.seq,
         status=m.status,
         instance_uuid=m.server_id,
-        source_node=m.source_node or None,
-        source_compute=m.source_node or None,
-        dest_node=m.dest_node or None,
-        dest_compute=m.dest_node or None,
+        source_node=m.source_node or None if hosts else None,
+        source_compute=m.source_node or None if hosts else None,
+        dest_node=m.dest_node or None if hosts else None,
+        dest_compute=m.dest_node or None if hosts else None,
         dest_host=None,
         old_instance_type_id=flavors.get(m.old_flavor),
         new_instance_type_id=flavors.get(m.new_flavor),
@@ -185,7 +191,7 @@ async def of_server(call: Call) -> ServerMigrationList:
     """200: the live migrations that go on; 404."""
 
     def read(reader: Reader) -> list[Migration]:
-        server = load(reader, call, "servers-migrations:index")
+        server = load(reader, call, "servers:migrations:index")
         return reader.select(Migration, server_id=server.id, type=MigrationType.LIVE, status=list(_GOING_ON))
 
     return ServerMigrationList([_going_on(call, m) for m in await call.read(read)])
@@ -195,7 +201,7 @@ async def show(call: Call) -> ServerMigrationOne:
     """200; 404 for the server, for a migration that it does not have, and for one that is over or not live."""
 
     def read(reader: Reader) -> Migration:
-        found = _find(reader, call, load(reader, call, "servers-migrations:show"))
+        found = _find(reader, call, load(reader, call, "servers:migrations:show"))
         if found.type is not MigrationType.LIVE or found.status not in _GOING_ON:
             raise errors.Missing(f"Live migration {found.seq} for server {found.server_id} is not in progress.")
         return found
@@ -213,14 +219,15 @@ def _find(reader: Reader, call: Call, server: Server) -> Migration:
 
 
 def _going_on(call: Call, m: Migration) -> ServerMigrationView:
+    hosts = call.can("os_compute_api:servers:migrations:index:host")
     made = ServerMigrationView(
         id=m.seq,
         status=m.status,
         server_uuid=m.server_id,
-        source_node=m.source_node or None,
-        source_compute=m.source_node or None,
-        dest_node=m.dest_node or None,
-        dest_compute=m.dest_node or None,
+        source_node=m.source_node or None if hosts else None,
+        source_compute=m.source_node or None if hosts else None,
+        dest_node=m.dest_node or None if hosts else None,
+        dest_compute=m.dest_node or None if hosts else None,
         dest_host=None,
         created_at=micro(m.created_at),
         updated_at=micro(m.updated_at) if m.updated_at else None,
@@ -243,7 +250,7 @@ async def abort(call: Call) -> Answer:
             raise _wrong_state(found, server, "abort live migration")
         cancel(tx, found.job_id)
 
-    await change(call, "servers-migrations:delete", "server.abort_migration", body)
+    await change(call, "servers:migrations:delete", "server.abort_migration", body)
     return Answer(status=202)
 
 
@@ -256,7 +263,7 @@ async def force(call: Call) -> Answer:
             raise _wrong_state(found, server, "force_complete")
         raise errors.Conflict(f"The migration {found.seq} of instance {server.id} cannot be made to end sooner.")
 
-    await change(call, "servers-migrations:force_complete", "server.force_migration", body)
+    await change(call, "servers:migrations:force_complete", "server.force_migration", body)
     return Answer(status=202)
 
 

@@ -22,13 +22,19 @@ _RULES: dict[str, list[str]] = {
         "os-aggregates:add_host",
         "os-aggregates:remove_host",
         "os-aggregates:set_metadata",
-        "os-aggregates:images",
+        "compute:aggregates:images",
         "os-availability-zone:detail",
         "os-admin-actions:reset_state",
         "os-admin-actions:inject_network_info",
         "os-evacuate",
         "os-extended-server-attributes",
         "servers:show:host_status",
+        "servers:show:host_status:unknown-only",
+        "os-assisted-volume-snapshots:create",
+        "os-assisted-volume-snapshots:delete",
+        "os-migrations:index:all_projects",
+        "os-migrations:index:host",
+        "servers:migrations:index:host",
         "os-flavor-access",
         "os-flavor-access:add_tenant_access",
         "os-flavor-access:remove_tenant_access",
@@ -54,7 +60,6 @@ _RULES: dict[str, list[str]] = {
         "os-instance-actions:events",
         "os-instance-usage-audit-log:list",
         "os-instance-usage-audit-log:show",
-        "os-migrations:index",
         "os-migrate-server:migrate_live:host",
         "os-migrate-server:migrate:host",
         "os-shelve:unshelve_to_host",
@@ -64,15 +69,11 @@ _RULES: dict[str, list[str]] = {
         "os-quota-sets:delete",
         "os-server-diagnostics",
         "os-server-external-events:create",
-        "servers-migrations:index",
-        "servers-migrations:show",
-        "servers-migrations:delete",
-        "servers-migrations:force_complete",
         "os-services:list",
         "os-services:update",
         "os-services:delete",
         "os-simple-tenant-usage:list",
-        "os-used-limits",
+        "limits:other_project",
         "servers:detail:get_all_tenants",
         "servers:index:get_all_tenants",
         "servers:create:forced_host",
@@ -83,13 +84,15 @@ _RULES: dict[str, list[str]] = {
         "os-volumes-attachments:swap",
         "os-server-groups:index:all_projects",
         "server:topology:host:index",
-        "os-flavor-extra-specs:server",
-        "os-server-password:any",
         "os-console-auth-tokens",
-        "extensions:admin",
     ],
     _MANAGER: [
         "os-migrate-server:migrate_live",
+        "os-migrations:index",
+        "servers:migrations:index",
+        "servers:migrations:show",
+        "servers:migrations:delete",
+        "servers:migrations:force_complete",
         "os-migrate-server:migrate",
     ],
     _MEMBER: [
@@ -135,6 +138,8 @@ _RULES: dict[str, list[str]] = {
         "os-volumes-attachments:create",
         "os-volumes-attachments:delete",
         "os-volumes-attachments:update",
+        "os-server-shares:create",
+        "os-server-shares:delete",
         "server-metadata:create",
         "server-metadata:update",
         "server-metadata:update_all",
@@ -155,12 +160,10 @@ _RULES: dict[str, list[str]] = {
         "servers:start",
         "servers:stop",
         "servers:trigger_crash_dump",
-        "os-extended-volumes:any",
     ],
     _READER: [
         "os-attach-interfaces:list",
         "os-attach-interfaces:show",
-        "os-deferred-delete:any",
         "os-floating-ips:list",
         "os-floating-ips:show",
         "os-floating-ip-pools",
@@ -185,6 +188,8 @@ _RULES: dict[str, list[str]] = {
         "os-tenant-networks:show",
         "os-volumes-attachments:index",
         "os-volumes-attachments:show",
+        "os-server-shares:index",
+        "os-server-shares:show",
         "server-metadata:index",
         "server-metadata:show",
         "servers:index",
@@ -206,16 +211,18 @@ _RULES: dict[str, list[str]] = {
     ],
 }
 
-#: names that Nova writes without the prefix
-_BARE = ("compute:servers:create:requested_destination", "compute:server:topology:host:index")
 
 
 def _name(short: str) -> str:
+    """Nova writes some names without the service in front."""
     if short.startswith("server:topology"):
         return f"compute:{short}"
-    return short if short in _BARE else f"os_compute_api:{short}"
+    return short if short.startswith("compute:") else f"os_compute_api:{short}"
 
 
+#: every rule is for tokens of a project, as in Nova; in force where the setting enforce_scope names compute
 POLICIES: tuple[Policy, ...] = tuple(
-    Policy(_name(short), check) for check, names in _RULES.items() for short in dict.fromkeys(names)
+    Policy(_name(short), check, scope_types=("project",))
+    for check, names in _RULES.items()
+    for short in dict.fromkeys(names)
 )

@@ -181,7 +181,7 @@ async def absolute(call: Call) -> dict[str, Any]:
     """200; 403 for another project's."""
     project = call.one("tenant_id") or call.actor.project_id
     if project != call.actor.project_id:
-        call.allow("os_compute_api:os-used-limits", project_id=project)
+        call.allow("os_compute_api:limits:other_project", project_id=project)
     hidden = _hidden(call)
 
     def read(reader: Reader) -> tuple[dict[str, int], dict[str, int]]:

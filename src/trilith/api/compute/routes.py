@@ -67,8 +67,10 @@ def _route(
     strict: str = _STRICTER,
     response: Any = None,
 ) -> Route:
-    """rule: after os_compute_api:; without one the handler checks for itself. new, old: flags that brought it or ended
-    it. query: the parameters that it knows, held to from the microversion of `strict` on."""
+    """rule: after os_compute_api:, or whole where it begins with compute:; without one the handler checks for itself.
+    new, old: flags that brought it or ended it. query: the parameters that it knows, held to from the microversion of
+    `strict` on.
+    """
     known = tuple(query)
     if method == "GET" or known:
         handler = _checked(handler, frozenset(known), strict)
@@ -76,7 +78,7 @@ def _route(
         method,
         VERSION + path,
         handler,
-        policy=f"os_compute_api:{rule}" if rule else ANY,
+        policy=(rule if rule.startswith("compute:") else f"os_compute_api:{rule}") if rule else ANY,
         body=body,
         ok=ok,
         since=since(new) if new else "",
@@ -227,8 +229,8 @@ _OPERATOR = (
     _route("DELETE", f"/{_A}/{{id}}", aggregates.delete, f"{_A}:delete"),
     _route("POST", f"/{_A}/{{id}}/action", aggregates.action, body=dict[str, Any]),
     _route(
-        "POST", f"/{_A}/{{id}}/images", aggregates.images, f"{_A}:images", body=aggregates.CacheImages, ok=202,
-        new="aggregate_images",
+        "POST", f"/{_A}/{{id}}/images", aggregates.images, "compute:aggregates:images", body=aggregates.CacheImages,
+        ok=202, new="aggregate_images",
     ),
     _route("GET", f"/{_H}", hypervisors.index, f"{_H}:list", query=hypervisors.LIST_QUERY, strict="uuids"),
     _route(

@@ -100,11 +100,11 @@ class AttachShare(msgspec.Struct, forbid_unknown_fields=True):
 
 async def list_shares(call: Call) -> dict[str, list[Any]]:
     """200, none: there is no shared file system service; 404."""
-    await call.read(lambda r: load(r, call, "os-volumes-attachments:index"))
+    await call.read(lambda r: load(r, call, "os-server-shares:index"))
     return {"shares": []}
 
 
 async def attach_share(call: Call) -> Answer:
     """400: there is no shared file system service; 404."""
-    await call.read(lambda r: load(r, call, "os-volumes-attachments:create"))
+    await call.read(lambda r: load(r, call, "os-server-shares:create"))
     raise errors.Invalid("There is no shared file system service.", field="share_id")

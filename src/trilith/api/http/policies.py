@@ -17,8 +17,9 @@ from trilith.model.record import Actor
 class Policies:
     """Loaded at the first request: the library costs 110 ms of imports, which the start does not pay."""
 
-    def __init__(self, services: list[Service], state: Path) -> None:
-        self._services = services
+    def __init__(self, services: list[Service], state: Path, *, scoped: tuple[str, ...] = ()) -> None:
+        """scoped: the services whose rules are for tokens of their scope types only."""
+        self._scoped = frozenset(p.name for s in services if s.name in scoped for p in s.policies)
         self._file = state / "policy.yaml"
         self._known: dict[str, Policy] = {p.name: p for s in services for p in s.policies}
         self._enforcer: Any = None
@@ -34,7 +35,15 @@ class Policies:
         enforcer.suppress_default_change_warnings = True
         enforcer.suppress_deprecation_warnings = True
         enforcer.register_defaults(
-            [policy.RuleDefault(p.name, p.check, description=p.description) for p in self._known.values()]
+            [
+                policy.RuleDefault(
+                    p.name,
+                    p.check,
+                    description=p.description,
+                    scope_types=list(p.scope_types) if p.name in self._scoped and p.scope_types else None,
+                )
+                for p in self._known.values()
+            ]
         )
         # the defaults become rules only in a load with use_conf; after it, no file means nothing to look for
         enforcer.load_rules()

@@ -154,11 +154,16 @@ class Gone(errors.TrilithError):
 
 @dataclass(frozen=True)
 class Policy:
-    """name is the OpenStack service's own; check in oslo.policy's language."""
+    """name is the OpenStack service's own; check in oslo.policy's language.
+
+    scope_types: the scopes (project, system, domain) of tokens that it is for, held to where the setting enforce_scope
+    names the service.
+    """
 
     name: str
     check: str
     description: str = ""
+    scope_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
