@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from trilith import errors
-from trilith.commands.identity_rules import hex_id
+from trilith.commands.identity_rules import hex_id, remove_trusts
 from trilith.commands.roles import assigned, implied_closure
 from trilith.model.identity import AccessRule, ApplicationCredential, Project, Role, Trust, User
 from trilith.store.tx import Reader, Tx
@@ -109,20 +109,30 @@ def create_trust(tx: Tx, trust: Trust, refs: tuple[RoleRef, ...]) -> Trust:
     return tx.add(replace(trust, roles=roles))
 
 
-def redelegate(parent: Trust, trust: Trust, refs: tuple[str, ...]) -> None:
-    """Whether `trust` may hand on what `parent` gave. Raises Forbidden (rules of Keystone's OS-TRUST)."""
-    if parent.redelegation_count <= 0:
+def redelegate(parent: Trust, trust: Trust, roles: tuple[str, ...], count: int | None) -> Trust:
+    """`trust` as far as `parent` can be handed on in it (rules of Keystone's OS-TRUST).
+
+    count: the redelegation_count that was asked for, None for the parent's less one. Raises Forbidden.
+    """
+    left = parent.redelegation_count - 1
+    if left < 0:
         raise errors.Forbidden("The trust allows no redelegation.")
-    if trust.redelegation_count >= parent.redelegation_count:
-        raise errors.Forbidden(f"redelegation_count must be below {parent.redelegation_count}.")
+    if trust.redelegation_count and count and count != left:
+        raise errors.Forbidden("redelegation_count of a redelegated trust cannot be chosen.", hint="Leave it out.")
     if trust.remaining_uses >= 0:
         raise errors.Forbidden("A redelegated trust cannot limit its uses.")
     if trust.impersonation and not parent.impersonation:
         raise errors.Forbidden("Impersonation is not allowed: the trust that is handed on has none.")
-    if not set(refs) <= set(parent.roles):
+    if not set(roles) <= set(parent.roles):
         raise errors.Forbidden("Some of the roles are not in the trust that is handed on.")
-    if parent.expires_at and not (0 < trust.expires_at <= parent.expires_at):
+    if parent.expires_at and trust.expires_at > parent.expires_at:
         raise errors.Forbidden("expires_at is beyond that of the trust that is handed on.")
+    return replace(
+        trust,
+        expires_at=trust.expires_at or parent.expires_at,
+        redelegation_count=left if trust.redelegation_count else 0,
+        redelegated_trust_id=parent.id,
+    )
 
 
 def consume_trust(tx: Tx, trust_id: str) -> None:
@@ -137,8 +147,4 @@ def consume_trust(tx: Tx, trust_id: str) -> None:
 
 def delete_trust(tx: Tx, trust_id: str) -> None:
     """With those that it was handed on in. Raises Missing."""
-    tx.remove(tx.get(Trust, trust_id))
-    below = [trust_id]
-    while below:
-        gone = tx.remove_where(Trust, redelegated_trust_id=below)
-        below = [t.id for t in gone]
+    remove_trusts(tx, [tx.get(Trust, trust_id)])

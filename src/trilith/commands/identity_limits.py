@@ -1,11 +1,18 @@
-"""Registered limits and limits: kept for services that ask; Trilith's own services enforce their quotas."""
+"""Unified limits: registered limits (the defaults) and limits (of a project or a domain in their place).
+
+Two models, as in Keystone. flat: each limit for itself. strict_two_level: there are domains and the projects right
+below them, and no project's limit is above its domain's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from trilith import errors
 from trilith.model.identity import Domain, Limit, Project, Region, RegisteredLimit, Service
+from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
 
@@ -42,8 +49,12 @@ def find_registered(tx: Tx, service_id: str, region_id: str, resource_name: str)
     return found
 
 
-def create_limits(tx: Tx, limits: list[Limit]) -> list[Limit]:
-    """All or none. Raises Missing for an unknown project or domain, Conflict for one that is there."""
+def create_limits(tx: Tx, limits: list[Limit], *, strict: bool = False) -> list[Limit]:
+    """All or none. strict: by the model strict_two_level.
+
+    Raises Missing for an unknown project or domain, Conflict for one that is there, Forbidden for one that the model
+    does not allow.
+    """
     for limit in limits:
         if bool(limit.project_id) == bool(limit.domain_id):
             raise errors.Invalid("A limit is of a project or of a domain: give one of both.", field="project_id")
@@ -51,13 +62,47 @@ def create_limits(tx: Tx, limits: list[Limit]) -> list[Limit]:
             tx.get(Project, limit.project_id)
         else:
             tx.get(Domain, limit.domain_id)
-    return [tx.add(limit) for limit in limits]
+    made = [tx.add(limit) for limit in limits]
+    if strict:
+        for limit in made:  # after all of the request were made: a domain's may come with those of its projects
+            _check_tree(tx, limit)
+    return made
 
 
-def update_limit(tx: Tx, id: str, changes: dict[str, Any]) -> Limit:
-    """Raises Missing."""
+def update_limit(tx: Tx, id: str, changes: dict[str, Any], *, strict: bool = False) -> Limit:
+    """Raises Missing, Forbidden for one that the model does not allow."""
     limit = tx.get(Limit, id)
-    return tx.change(limit, **changes) if changes else limit
+    done = tx.change(limit, **changes) if changes else limit
+    if strict:
+        _check_tree(tx, done)
+    return done
+
+
+def _check_tree(tx: Tx, limit: Limit) -> None:
+    """Raises Forbidden where a project's limit would be above its domain's."""
+    if limit.domain_id:
+        t, p = REGISTRY[Limit].table.c, REGISTRY[Project].table.c
+        below = t.project_id.in_(sa.select(p.id).where(p.domain_id == limit.domain_id))
+        for one in tx.select(Limit, below, registered_limit_id=limit.registered_limit_id):
+            if _above(one.resource_limit, limit.resource_limit):
+                raise _invalid(f"project {one.project_id} has {one.resource_limit}, the domain {limit.resource_limit}")
+        return
+    project = tx.get(Project, limit.project_id)
+    if project.parent_id != project.domain_id:
+        raise _invalid(f"project {project.id} is not right below its domain, as the model strict_two_level asks")
+    own = tx.first(Limit, registered_limit_id=limit.registered_limit_id, domain_id=project.domain_id)
+    most = own.resource_limit if own else tx.get(RegisteredLimit, limit.registered_limit_id).default_limit
+    if _above(limit.resource_limit, most):
+        raise _invalid(f"project {project.id} would have {limit.resource_limit}, its domain has {most}")
+
+
+def _above(value: int, bound: int) -> bool:
+    """-1 is no limit at all."""
+    return bound >= 0 and (value < 0 or value > bound)
+
+
+def _invalid(reason: str) -> errors.Forbidden:
+    return errors.Forbidden(f"Invalid resource limit: {reason}.")
 
 
 def delete_limit(tx: Tx, id: str) -> None:

@@ -15,8 +15,8 @@ from trilith.store.tx import Tx
 MOST_TAGS = 80
 
 
-def create_project(tx: Tx, project: Project) -> Project:
-    """parent_id "" is the domain; domain_id "" is the parent's.
+def create_project(tx: Tx, project: Project, *, depth: int = MAX_DEPTH) -> Project:
+    """parent_id "" is the domain; domain_id "" is the parent's. depth: levels of projects that there may be.
 
     Raises Missing for an unknown domain or parent, Invalid when they do not agree, Forbidden under a disabled or too
     deep parent, Conflict for a name taken in the domain.
@@ -32,8 +32,8 @@ def create_project(tx: Tx, project: Project) -> Project:
         if parent.domain_id != domain_id:
             raise errors.Invalid("The parent is in another domain.", field="parent_id")
         above = [parent, *parents(tx, parent)]
-        if len(above) + 1 > MAX_DEPTH:
-            raise errors.Forbidden(f"A project tree may be {MAX_DEPTH} deep.")
+        if len(above) + 1 > depth:
+            raise errors.Forbidden(f"Max hierarchy depth reached: a tree may have {depth} level(s) of projects.")
         if not all(p.enabled for p in above):
             raise errors.Forbidden("A project cannot be made in a branch with a disabled project.")
     if not domain.enabled:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import check_changeable, check_deletable, hex_id
+from trilith.commands.identity_rules import check_changeable, check_deletable, hex_id, remove_trusts
 from trilith.commands.roles import closure, implied_rules
 from trilith.model.identity import ApplicationCredential, Domain, ImpliedRole, Role, RoleAssignment, Trust
+from trilith.model.identity_extensions import AccessToken
 from trilith.store.tx import Tx
 
 #: Keystone's prohibited_implied_role: admin must be given on purpose
@@ -45,9 +46,10 @@ def erase_role(tx: Tx, role_id: str) -> None:
     for credential in tx.select(ApplicationCredential):
         if role_id in credential.roles:
             tx.remove(credential)
-    for trust in tx.select(Trust):
-        if role_id in trust.roles:
-            tx.remove(trust)
+    remove_trusts(tx, [t for t in tx.select(Trust) if role_id in t.roles])
+    for token in tx.select(AccessToken):
+        if role_id in token.roles:
+            tx.remove(token)
 
 
 def imply(tx: Tx, prior_id: str, implied_id: str) -> tuple[Role, Role]:

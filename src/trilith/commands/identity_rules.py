@@ -67,7 +67,7 @@ def erase_target(tx: Tx, kind: str, id: str) -> None:
         return
     tx.remove_where(Credential, project_id=id)
     tx.remove_where(ApplicationCredential, project_id=id)
-    tx.remove_where(Trust, project_id=id)
+    remove_trusts(tx, tx.select(Trust, project_id=id))
     tx.remove_where(Limit, project_id=id)
     tx.remove_where(RequestToken, project_id=id)
     tx.remove_where(AccessToken, project_id=id)
@@ -87,8 +87,19 @@ def erase_user(tx: Tx, user_id: str) -> None:
     tx.remove_where(AccessRule, user_id=user_id)
     tx.remove_where(AccessToken, user_id=user_id)
     tx.remove_where(RequestToken, user_id=user_id)
-    for trust in tx.select(Trust, sa.or_(t.trustor_user_id == user_id, t.trustee_user_id == user_id)):
-        tx.remove(trust)
+    remove_trusts(tx, tx.select(Trust, sa.or_(t.trustor_user_id == user_id, t.trustee_user_id == user_id)))
+
+
+def remove_trusts(tx: Tx, trusts: list[Trust]) -> None:
+    """With those that they were handed on in, which rest on them."""
+    gone: set[str] = set()
+    level = trusts
+    while level:
+        for trust in level:
+            if trust.id not in gone:
+                tx.remove(trust)
+                gone.add(trust.id)
+        level = [t for t in tx.select(Trust, redelegated_trust_id=[t.id for t in level]) if t.id not in gone]
 
 
 def erase_group(tx: Tx, group_id: str) -> None:

@@ -28,10 +28,21 @@ async def _subject(call: Call) -> Valid:
         raise errors.Missing("Failed to validate token.") from err
 
 
+def _knows_access_rules(call: Call) -> bool:
+    """Whether who asks says that it holds requests to access rules: Keystone's header, a version of 1.0 or later."""
+    try:
+        return float(call.headers.get("openstack-identity-access-rules", "0")) >= 1.0
+    except ValueError:
+        return False
+
+
 async def show_token(call: Call) -> Answer:
     """200 with the token's body (HEAD: without). 403 for another's token, 404 for one that counts no more."""
     valid = await _subject(call)
     call.allow("identity:validate_token", **{"target.token.user_id": valid.user.id})
+    if valid.access_rules and not _knows_access_rules(call):
+        # who asks would let the token do what its access rules forbid
+        raise errors.Missing("Failed to validate token.")
     shown = token_body(call.host.settings.url, valid, with_catalog=not any(key == "nocatalog" for key, _ in call.query))
     headers = {"X-Subject-Token": call.headers["x-subject-token"], "Vary": "X-Auth-Token"}
     return Answer(shown, headers=headers)

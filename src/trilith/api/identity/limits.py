@@ -1,4 +1,4 @@
-"""/v3/registered_limits and /v3/limits, of the flat model."""
+"""/v3/registered_limits and /v3/limits, of the models flat and strict_two_level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from trilith.commands.identity_limits import (
     update_registered,
 )
 from trilith.commands.identity_rules import hex_id
-from trilith.model.identity import Limit, RegisteredLimit
+from trilith.model.identity import Limit, Project, RegisteredLimit
+from trilith.model.record import Actor
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
 
@@ -108,9 +109,20 @@ class ModelBody(Struct):
     model: Model
 
 
-async def model(_call: Call) -> ModelBody:
+_MODELS = {
+    "flat": "Limit enforcement and validation does not take project hierarchy into account.",
+    "strict_two_level": "Projects stand right below their domain, and no limit of a project is above its domain's.",
+}
+
+
+async def model(call: Call) -> ModelBody:
     """200."""
-    return ModelBody(Model("flat", "Limit enforcement and validation does not take project hierarchy into account."))
+    name = call.host.settings.limit_model
+    return ModelBody(Model(name, _MODELS[name]))
+
+
+def _strict(call: Call) -> bool:
+    return call.host.settings.limit_model == "strict_two_level"
 
 
 def _registered(call: Call, limit: RegisteredLimit) -> RegisteredView:
@@ -185,8 +197,9 @@ async def delete_one_registered(call: Call) -> None:
 
 
 async def create_all(call: Call) -> dict[str, Any]:
-    """201, all or none. 400 also without a registered limit, 403, 404, 409."""
+    """201, all or none. 400 also without a registered limit, 403 also where the model forbids it, 404, 409."""
     asked: list[LimitCreate] = call.body.limits
+    strict = _strict(call)
 
     def run(tx: Tx) -> list[tuple[Limit, RegisteredLimit]]:
         of = [find_registered(tx, a.service_id, a.region_id or "", a.resource_name) for a in asked]
@@ -201,10 +214,19 @@ async def create_all(call: Call) -> dict[str, Any]:
             )
             for a, registered in zip(asked, of, strict=True)
         ]
-        return list(zip(create_limits(tx, limits), of, strict=True))
+        return list(zip(create_limits(tx, limits, strict=strict), of, strict=True))
 
     made = await call.write(run, "limit.create")
     return listing.plain(call, "limits", "/v3/limits", [_limit(call, *pair) for pair in made])
+
+
+def _own(actor: Actor) -> listing.Clause:
+    """Limits of the token's project, or of its domain and the projects in it."""
+    t, p = REGISTRY[Limit].table.c, REGISTRY[Project].table.c
+    if actor.domain_id:
+        inside = sa.select(p.id).where(p.domain_id == actor.domain_id)
+        return sa.or_(t.domain_id == actor.domain_id, t.project_id.in_(inside))
+    return t.project_id == (actor.project_id or "-")  # an empty id is none
 
 
 async def list_limits(call: Call) -> dict[str, Any]:
@@ -215,8 +237,7 @@ async def list_limits(call: Call) -> dict[str, Any]:
     if of:
         clauses.append(t.registered_limit_id.in_(sa.select(r.id).where(*of)))
     if not (call.actor.is_admin or call.actor.system):
-        own = t.project_id == call.actor.project_id if call.actor.project_id else t.domain_id == call.actor.domain_id
-        clauses.append(own)
+        clauses.append(_own(call.actor))
 
     def look(reader: Reader) -> tuple[listing.Page, dict[str, RegisteredLimit]]:
         page = listing.page(call, reader, Limit, "/v3/limits", *clauses)
@@ -238,18 +259,24 @@ async def _load(call: Call, id: str) -> tuple[Limit, RegisteredLimit]:
 async def show(call: Call) -> dict[str, Any]:
     """200. 403 for another's, 404."""
     limit, of = await _load(call, call.params["limit_id"])
+    project = await call.read(lambda r: r.find(Project, limit.project_id)) if limit.project_id else None
     # an empty id is none, and may not equal the caller's empty one
-    facts = {"target.limit.project_id": limit.project_id or "-", "target.limit.domain_id": limit.domain_id or "-"}
+    facts = {
+        "target.limit.project_id": limit.project_id or "-",
+        "target.limit.domain_id": limit.domain_id or "-",
+        "target.limit.project.domain_id": project.domain_id if project else "-",
+    }
     call.allow("identity:get_limit", **facts)
     return {"limit": _limit(call, limit, of)}
 
 
 async def update(call: Call) -> dict[str, Any]:
-    """200. 400, 403, 404."""
+    """200. 400, 403 also where the model forbids it, 404."""
     id, fields = call.params["limit_id"], set_fields(call.body.limit)
     if not fields:
         raise errors.Invalid("Nothing to change.", field="limit")
-    await call.write(lambda tx: update_limit(tx, id, fields), "limit.update")
+    strict = _strict(call)
+    await call.write(lambda tx: update_limit(tx, id, fields, strict=strict), "limit.update")
     return {"limit": _limit(call, *await _load(call, id))}
 
 

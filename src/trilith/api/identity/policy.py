@@ -172,7 +172,8 @@ _RULES: dict[str, str] = {
     "identity:create_registered_limits": ADMIN,
     "identity:update_registered_limit": ADMIN,
     "identity:delete_registered_limit": ADMIN,
-    "identity:get_limit": f"{_READ} or domain_id:%(target.limit.domain_id)s or project_id:%(target.limit.project_id)s",
+    "identity:get_limit": f"{_READ} or domain_id:%(target.limit.domain_id)s or project_id:%(target.limit.project_id)s "
+    "or domain_id:%(target.limit.project.domain_id)s",
     "identity:list_limits": "",
     "identity:create_limits": ADMIN,
     "identity:update_limit": ADMIN,

@@ -25,7 +25,7 @@ from trilith.commands.identity_projects import (
     update_project,
 )
 from trilith.commands.identity_rules import hex_id, merged_options
-from trilith.commands.roles import descendants, given_to, parents
+from trilith.commands.roles import MAX_DEPTH, descendants, given_to, parents
 from trilith.model.identity import DEFAULT_DOMAIN, Domain, Project
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
@@ -112,7 +112,9 @@ async def create(call: Call) -> dict[str, Any]:
     home = domain_id or await _domain_of(call, parent_id)
     call.allow("identity:create_project", **{"target.project.domain_id": home})
     project = Project(id=hex_id(), domain_id=domain_id, parent_id=parent_id, extra=extra, **fields)
-    done = await call.write(lambda tx: create_project(tx, project), "project.create")
+    # the model strict_two_level knows domains and the projects right below them
+    depth = 1 if call.host.settings.limit_model == "strict_two_level" else MAX_DEPTH
+    done = await call.write(lambda tx: create_project(tx, project, depth=depth), "project.create")
     return {"project": project_view(call, done)}
 
 

@@ -41,7 +41,7 @@ class Create(Struct):
     expires_at: Text | None = None
     remaining_uses: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     allow_redelegation: bool | None = None
-    redelegation_count: Annotated[int, Meta(ge=0, le=MOST_REDELEGATIONS)] | None = None
+    redelegation_count: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class CreateBody(Struct):
@@ -97,6 +97,17 @@ def _alive() -> listing.Clause:
     return sa.and_(sa.or_(t.expires_at == 0, t.expires_at > time.time()), t.remaining_uses != 0)
 
 
+def _redelegations(given: Create) -> int:
+    """How often the trust may be handed on, 0 for never. Raises Invalid, Forbidden beyond the bound."""
+    if not given.allow_redelegation or given.redelegation_count == 0:
+        return 0
+    if (given.redelegation_count or 0) > MOST_REDELEGATIONS:
+        raise errors.Forbidden(f"redelegation_count is above {MOST_REDELEGATIONS}.", field="redelegation_count")
+    if given.remaining_uses is not None:
+        raise errors.Invalid("remaining_uses must not be set if redelegation is allowed.", field="remaining_uses")
+    return given.redelegation_count or MOST_REDELEGATIONS
+
+
 async def create(call: Call) -> dict[str, Any]:
     """201. 400 for a bad attribute, 403 for another than the trustor or roles beyond, 404 for users or project."""
     given = call.body.trust
@@ -105,9 +116,7 @@ async def create(call: Call) -> dict[str, Any]:
     if expires and expires <= time.time():
         raise errors.Invalid("expires_at lies in the past.", field="expires_at")
     refs = tuple(RoleRef(id=r.id or "", name=r.name or "") for r in given.roles or ())
-    count = given.redelegation_count
-    if given.allow_redelegation:
-        count = MOST_REDELEGATIONS if count is None else count
+    count = _redelegations(given)
     trust = Trust(
         id=hex_id(),
         trustor_user_id=given.trustor_user_id,
@@ -116,10 +125,11 @@ async def create(call: Call) -> dict[str, Any]:
         project_id=given.project_id or "",
         expires_at=expires,
         remaining_uses=-1 if given.remaining_uses is None else given.remaining_uses,
-        redelegated_trust_id=call.actor.trust_id,
-        redelegation_count=(count or 0) if given.allow_redelegation else 0,
+        redelegation_count=count,
     )
     actor = call.actor
+    if actor.access_token_id:
+        raise errors.Forbidden("A token of an OAuth access token cannot make trusts.")
 
     def run(tx: Tx) -> tuple[Trust, list[Role]]:
         if actor.credential_id:
@@ -127,8 +137,11 @@ async def create(call: Call) -> dict[str, Any]:
             if own is None or not own.unrestricted:
                 raise errors.Forbidden("A restricted application credential cannot make trusts.")
         if actor.trust_id:
-            redelegate(tx.get(Trust, actor.trust_id), trust, find_roles(tx, refs))
-        made = create_trust(tx, trust, refs)
+            parent = tx.get(Trust, actor.trust_id)
+            handed_on = redelegate(parent, trust, find_roles(tx, refs), given.redelegation_count)
+            made = create_trust(tx, handed_on, refs)
+        else:
+            made = create_trust(tx, trust, refs)
         return made, tx.select(Role, id=made.roles)
 
     made, roles = await call.write(run, "trust.create")
