@@ -46,7 +46,9 @@ def url_of(real: Cloud, server: Any, kind: str) -> str:
 
 
 def joined(url: str) -> ClientConnection:
-    return connect(url, subprotocols=["binary"], proxy=None, open_timeout=PATIENCE, max_size=None)  # type: ignore[list-item]
+    # a client that lets frames wait reads no answer to its own pings either
+    more: dict[str, Any] = {"subprotocols": ["binary"], "max_size": None, "max_queue": None}
+    return connect(url, proxy=None, open_timeout=PATIENCE, **more)
 
 
 def websocket_of(page: str) -> str:
