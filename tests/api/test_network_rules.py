@@ -292,7 +292,7 @@ async def test_discovery(cloud: ApiCloud, member: Api) -> None:
     aliases = {e["alias"] for e in (await member("GET", "/extensions", 200))["extensions"]}
     assert {"router", "security-group", "quotas", "agent", "provider", "external-net"} <= aliases
     assert (await member("GET", "/extensions/router", 200))["extension"]["alias"] == "router"
-    await member("GET", "/extensions/qos", 404)
+    await member("GET", "/extensions/metering", 404)
     await member("GET", "/service-providers", 200)
     document = await cloud.client.get("/network/openapi.json")
     assert "/network/v2.0/ports/{id}" in document.json()["paths"]
@@ -363,7 +363,7 @@ async def test_a_thousand_rules_in_one_request(cloud: ApiCloud, admin: Api, memb
 
 async def test_what_is_not_in_force_is_neither_listed_nor_taken(member: Api) -> None:
     aliases = {e["alias"] for e in (await member("GET", "/extensions", 200))["extensions"]}
-    assert not aliases & {"address-scope", "router_availability_zone", "network_availability_zone"}
+    assert not aliases & {"metering", "segment", "router_availability_zone", "network_availability_zone"}
     for one, many in (("network", "networks"), ("router", "routers")):
         await member("POST", f"/{many}", 400, {one: {"availability_zone_hints": ["nova"]}})
     network = await member.make("network", "/networks", name="n", availability_zone_hints=[])

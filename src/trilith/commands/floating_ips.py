@@ -11,12 +11,14 @@ from trilith.commands.addresses import Address
 from trilith.commands.network_faults import (
     BadRequest,
     ExternalGatewayForFloatingIPNotFound,
+    FipInUseByPortForwarding,
     FloatingIPPortAlreadyAssociated,
     IpAddressGenerationFailure,
     NetworkNotFound,
 )
 from trilith.commands.network_generation import bump
 from trilith.model.network import FixedIp, FloatingIp, IpAddress, Network, Port, Router, Subnet
+from trilith.model.network_forwarding import PortForwarding
 from trilith.store.tx import Tx, new_id
 
 
@@ -32,6 +34,7 @@ def create(
     description: str = "",
     dns_name: str = "",
     dns_domain: str = "",
+    qos_policy_id: str = "",
     tags: tuple[str, ...] = (),
 ) -> FloatingIp:
     """address: this very one, else any free. Raises BadRequest (no external network), OverQuota,
@@ -69,6 +72,7 @@ def create(
             description=description,
             dns_name=dns_name,
             dns_domain=dns_domain,
+            qos_policy_id=qos_policy_id,
             tags=tags,
         )
     )
@@ -106,6 +110,10 @@ def associate(tx: Tx, floating: FloatingIp, port: Port, fixed_ip_address: str = 
 
     Raises BadRequest, ExternalGatewayForFloatingIPNotFound, FloatingIPPortAlreadyAssociated.
     """
+    if tx.first(PortForwarding, floating_ip_id=floating.id):
+        raise FipInUseByPortForwarding(
+            f"Floating IP {floating.id} in use by port forwarding resources.", hint="Delete them first."
+        )
     ip = _inside(port, fixed_ip_address)
     other = tx.first(
         FloatingIp,
@@ -174,17 +182,23 @@ def update(
     port: Port | UnsetType | None = UNSET,
     fixed_ip_address: str = "",
     description: str | UnsetType = UNSET,
+    qos_policy_id: str | UnsetType = UNSET,
 ) -> FloatingIp:
     """port None takes it away; UNSET leaves it."""
     if description is not UNSET and description != floating.description:
         floating = tx.change(floating, description=description)
+    if qos_policy_id is not UNSET and qos_policy_id != floating.qos_policy_id:
+        floating = tx.change(floating, qos_policy_id=qos_policy_id)
+        bump(tx, Router, [floating.router_id])
     if port is UNSET:
         return floating
     return disassociate(tx, floating) if port is None else associate(tx, floating, port, fixed_ip_address)
 
 
 def delete(tx: Tx, floating: FloatingIp) -> None:
-    floating = disassociate(tx, floating)
+    for rule in tx.select(PortForwarding, floating_ip_id=floating.id):
+        ports.drop_forwarding(tx, rule)
+    floating = disassociate(tx, tx.get(FloatingIp, floating.id))
     outside = tx.find(Port, floating.floating_port_id)
     if outside is not None:
         ports.delete_port(tx, outside, service=True)

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from trilith.model.network import Network, Port, Router, SecurityGroup
+from trilith.model.network_access import AddressGroup
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
-Held = Network | Port | Router | SecurityGroup
+Held = Network | Port | Router | SecurityGroup | AddressGroup
 
 
 def bump(tx: Tx, cls: type[Held], ids: Iterable[str]) -> None:

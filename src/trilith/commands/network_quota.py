@@ -23,6 +23,8 @@ RESOURCES = (
     "rbac_policy",
     "security_group",
     "security_group_rule",
+    "address_group",
+    "trunk",
 )
 
 

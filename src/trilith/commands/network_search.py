@@ -8,6 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from trilith.model.network import AddressScope, Network, Port, Rbac, SecurityGroup, SubnetPool
+from trilith.model.network_access import AddressGroup, DefaultRule
+from trilith.model.network_qos import QosPolicy
 from trilith.model.record import Actor, Record
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
@@ -15,6 +17,13 @@ from trilith.store.tx import Reader
 #: RBAC actions by Neutron's names
 SHARED = "access_as_shared"
 EXTERNAL = "access_as_external"
+
+
+_SHARED: dict[type[Record], str] = {
+    SubnetPool: "subnetpool",
+    AddressScope: "address_scope",
+    QosPolicy: "qos_policy",
+}
 
 
 def has(reader: Reader, column: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
@@ -69,8 +78,12 @@ def visible(cls: type[Record], actor: Actor) -> sa.ColumnElement[bool]:
         groups = REGISTRY[SecurityGroup].table.c
         own = sa.select(groups.id).where(groups.project_id == project)
         return sa.or_(t.project_id == project, t.security_group_id.in_(own))
-    if cls is SubnetPool or cls is AddressScope:
-        kind = "subnetpool" if cls is SubnetPool else "address_scope"
+    if cls is AddressGroup:
+        return sa.or_(t.project_id == project, t.id.in_(_granted("address_group", project, SHARED)))
+    if cls is DefaultRule:
+        return sa.true()
+    if cls in _SHARED:
+        kind = _SHARED[cls]
         return sa.or_(t.project_id == project, t.shared.is_(True), t.id.in_(_granted(kind, project, SHARED)))
     if cls is Rbac:
         return sa.or_(t.project_id == project, t.target == project)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
-from trilith.commands import floating_ips, network_quota, network_rbac, network_search, ports, subnets
+from trilith.commands import floating_ips, network_quota, network_rbac, network_search, ports, qos, subnets
 from trilith.commands.network_faults import (
     FlatNetworkInUse,
     InvalidInput,
@@ -66,10 +66,13 @@ def create_network(
     segmentation_id: int = 0,
     port_security: bool = True,
     dns_domain: str = "",
+    qos_policy_id: str | None = None,
     zone_hints: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
 ) -> Network:
-    """mtu: bytes that a guest may send. Raises OverQuota, InvalidInput, FlatNetworkInUse, VlanIdInUse."""
+    """mtu: bytes that a guest may send. qos_policy_id: None is the project's default one.
+
+    Raises OverQuota, InvalidInput, FlatNetworkInUse, VlanIdInUse."""
     _check_provider(tx, network_type, physical_network, segmentation_id)
     network_quota.charge(tx, project_id, "network")
     network = Network(
@@ -87,6 +90,7 @@ def create_network(
         segmentation_id=segmentation_id,
         port_security=port_security,
         dns_domain=dns_domain,
+        qos_policy_id=qos.default_of(tx, project_id) if qos_policy_id is None else qos_policy_id,
         zone_hints=zone_hints,
         tags=tags,
     )
@@ -161,6 +165,7 @@ def update_network(
     mtu: int | UnsetType = UNSET,
     port_security: bool | UnsetType = UNSET,
     dns_domain: str | UnsetType = UNSET,
+    qos_policy_id: str | UnsetType = UNSET,
 ) -> Network:
     """Raises InvalidSharedSetting (others' ports are on it), NetworkInUse (gateways or floating IPs use it)."""
     given: dict[str, Any] = {
@@ -173,6 +178,7 @@ def update_network(
         "mtu": mtu,
         "port_security": port_security,
         "dns_domain": dns_domain,
+        "qos_policy_id": qos_policy_id,
     }
     changes = {f: v for f, v in given.items() if v is not UNSET and v != getattr(network, f)}
     if not changes:
@@ -193,6 +199,8 @@ def update_network(
     network = tx.change(network, **changes)
     if changes.get("default"):
         _only_default(tx, network)
+    if "qos_policy_id" in changes:
+        qos.network_changed(tx, network.id)
     if changes.keys() & {"name", "mtu", "external", "dns_domain", "admin_up"}:
         bump(tx, Network, [network.id])
     return network

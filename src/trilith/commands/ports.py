@@ -15,6 +15,7 @@ from trilith.commands.network_faults import (
     AddressPairAndPortSecurityRequired,
     InvalidInput,
     NetworkNotFound,
+    PortInUse,
     PortNotFound,
     PortSecurityAndIPRequiredForSecurityGroups,
     PortSecurityPortHasSecurityGroup,
@@ -23,7 +24,19 @@ from trilith.commands.network_faults import (
 from trilith.commands.network_generation import bump
 from trilith.commands.port_addresses import assign, subnets_of
 from trilith.model.dhcp_options import dhcp_option, known_option
-from trilith.model.network import AddressPair, DhcpOption, FixedIp, FloatingIp, Network, Port, Router
+from trilith.model.network import (
+    AddressPair,
+    DhcpOption,
+    FixedIp,
+    FloatingIp,
+    Network,
+    Port,
+    Router,
+    SecurityGroup,
+)
+from trilith.model.network_access import SecurityLog
+from trilith.model.network_forwarding import PortForwarding
+from trilith.model.network_trunks import SubPort, Trunk
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx, new_id
 
@@ -62,6 +75,7 @@ def create_port(
     vnic_type: str = "normal",
     binding_profile: Mapping[str, str] | None = None,
     tags: tuple[str, ...] = (),
+    qos_policy_id: str = "",
     created_by_server: bool = False,
     network: Network | None = None,
     lowest: bool = False,
@@ -114,6 +128,7 @@ def create_port(
             vnic_type=vnic_type,
             binding_profile=dict(binding_profile or {}),
             tags=tags,
+            qos_policy_id=qos_policy_id,
             created_by_server=created_by_server,
             # a service port is never a logical port of its own: nothing is to be applied for it
             generation=0 if is_service(device_owner) else 1,
@@ -144,6 +159,7 @@ def update_port(
     host: str | UnsetType = UNSET,
     vnic_type: str | UnsetType = UNSET,
     binding_profile: Mapping[str, str] | UnsetType = UNSET,
+    qos_policy_id: str | UnsetType = UNSET,
     any_project: bool = False,
 ) -> Port:
     """dhcp_options: (name, IP version) → value, or None to take it away; others stay. Raises as create_port does."""
@@ -158,6 +174,7 @@ def update_port(
         "host": host,
         "vnic_type": vnic_type,
         "port_security": port_security,
+        "qos_policy_id": qos_policy_id,
     }
     changes = {field: value for field, value in given.items() if value is not UNSET}
     if binding_profile is not UNSET:
@@ -225,6 +242,14 @@ def _spread(tx: Tx, before: Port, after: Port) -> None:
         bump(tx, Network, [after.network_id])
     if "fixed_ips" in changed:
         _drop_lost_floating_ips(tx, after)
+        left = {ip.ip_address for ip in after.fixed_ips}
+        for rule in tx.select(PortForwarding, internal_port_id=after.id):
+            if rule.internal_ip_address not in left:
+                drop_forwarding(tx, rule)
+    if "host" in changed:
+        _carry(tx, after)
+    if "security_groups" in changed and tx.first(SecurityLog, target_id=after.id):
+        bump(tx, SecurityGroup, (*before.security_groups, *after.security_groups))
     if "mac_address" in changed:
         bump(tx, Router, [f.router_id for f in tx.select(FloatingIp, port_id=after.id)])
 
@@ -234,6 +259,24 @@ def _drop_lost_floating_ips(tx: Tx, port: Port) -> None:
     left = {ip.ip_address for ip in port.fixed_ips}
     lost = [f for f in tx.select(FloatingIp, port_id=port.id) if f.fixed_ip_address not in left]
     _let_go(tx, lost)
+
+
+def drop_forwarding(tx: Tx, rule: PortForwarding) -> None:
+    """With its last one a floating IP has no router any more."""
+    tx.remove(rule)
+    bump(tx, Router, [rule.router_id])
+    if not tx.first(PortForwarding, floating_ip_id=rule.floating_ip_id):
+        floating = tx.find(FloatingIp, rule.floating_ip_id)
+        if floating is not None and not floating.port_id:
+            tx.change(floating, router_id="", status="DOWN")
+
+
+def _carry(tx: Tx, parent: Port) -> None:
+    """What a trunk carries is where its parent is."""
+    trunk = tx.first(Trunk, port_id=parent.id)
+    inside = tx.select(SubPort, trunk_id=trunk.id) if trunk is not None else []
+    for port in tx.select(Port, id=[s.port_id for s in inside]):
+        update_port(tx, port, host=parent.host)
 
 
 def _let_go(tx: Tx, floating_ips: Sequence[FloatingIp]) -> None:
@@ -271,6 +314,13 @@ def delete_port(tx: Tx, port: Port, *, service: bool = False) -> None:
             f"Port {port.id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
             hint="Delete or change what it serves.",
         )
+    if tx.first(Trunk, port_id=port.id) or tx.first(SubPort, port_id=port.id):
+        raise PortInUse(
+            f"Unable to complete operation on port {port.id} for network {port.network_id}. Port is in use by a trunk.",
+            hint="Delete the trunk, or take the port from it.",
+        )
+    for rule in tx.select(PortForwarding, internal_port_id=port.id):
+        drop_forwarding(tx, rule)
     _let_go(tx, tx.select(FloatingIp, port_id=port.id))
     addresses.release(tx, [port.id])
     tx.remove(port)

@@ -63,6 +63,12 @@ def of_server(flavor: FlavorData | Flavor, count: int = 1) -> dict[str, int]:
     }
 
 
+def growth(old: FlavorData, new: FlavorData | Flavor) -> dict[str, int]:
+    """What a server uses more with another flavor."""
+    before, after = of_server(old), of_server(new)
+    return {name: max(0, after[name] - before[name]) for name in ("cores", "ram", "disk_gb")}
+
+
 def usage(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[str, int]:
     rows = reader.select(QuotaUse, project_id=project_id, resource=resources)
     return dict.fromkeys(resources, 0) | {row.resource: row.used for row in rows}

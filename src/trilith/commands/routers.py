@@ -29,6 +29,7 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.model.network import FixedIp, FloatingIp, HostRoute, IpAddress, Network, Port, Router, Subnet
+from trilith.model.network_forwarding import PortForwarding
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -316,6 +317,12 @@ def _check_unused(tx: Tx, router: Router, port: Port, subnet_ids: Sequence[str])
             raise RouterInterfaceInUseByFloatingIP(
                 f"Router interface for subnet {subnet_ids[0]} on router {router.id} cannot be deleted, as it is "
                 "required by one or more floating IPs."
+            )
+    for rule in tx.select(PortForwarding, router_id=router.id):
+        if any(ipaddress.ip_address(rule.internal_ip_address) in p for p in prefixes):
+            raise RouterInterfaceInUseByFloatingIP(
+                f"Router interface for subnet {subnet_ids[0]} on router {router.id} cannot be deleted, as it is "
+                "required by one or more forwarded ports of floating IPs."
             )
     for route in router.routes:
         if any(ipaddress.ip_address(route.nexthop) in p for p in prefixes):

@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
-from trilith.commands import network_quota
+from trilith.commands import default_rules, network_quota
 from trilith.commands.addresses import insert_if_free
 from trilith.commands.network_faults import (
+    AddressGroupNotFound,
     InvalidInput,
     SecurityGroupCannotRemoveDefault,
     SecurityGroupCannotUpdateDefault,
@@ -35,6 +36,7 @@ from trilith.commands.network_faults import (
 from trilith.commands.network_generation import bump
 from trilith.commands.network_search import has, visible
 from trilith.model.network import Port, SecurityGroup, SecurityGroupRule
+from trilith.model.network_access import AddressGroup, DefaultRule, SecurityLog
 from trilith.model.record import Change
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -65,18 +67,8 @@ def default_group(tx: Tx, project_id: str) -> SecurityGroup:
     )
     if insert_if_free(tx, group):
         tx.touched.append(("security_group", Change.CREATED, id, project_id, 1))
-        _base_rules(tx, group)
-        for ethertype in ("IPv4", "IPv6"):
-            tx.add(
-                SecurityGroupRule(
-                    id=new_id(),
-                    project_id=project_id,
-                    security_group_id=id,
-                    direction="ingress",
-                    ethertype=ethertype,
-                    remote_group_id=id,
-                )
-            )
+        made = _base_rules(tx, group, default_rules.of(tx, default=True))
+        network_quota.charge(tx, project_id, "security_group_rule", sum(not _built_in(r) for r in made))
     return tx.get(SecurityGroup, id)
 
 
@@ -89,32 +81,42 @@ def create_group(
     stateful: bool = True,
     tags: tuple[str, ...] = (),
 ) -> SecurityGroup:
-    """With the two egress rules. Raises SecurityGroupDefaultAlreadyExists, OverQuota."""
+    """With the rules that new groups start with. Raises SecurityGroupDefaultAlreadyExists, OverQuota."""
     default_group(tx, project_id)
     if name == "default":
         raise SecurityGroupDefaultAlreadyExists("Default security group already exists.", field="name")
     network_quota.charge(tx, project_id, "security_group")
-    network_quota.charge(tx, project_id, "security_group_rule", 2)
+    start = default_rules.of(tx, default=False)
+    network_quota.charge(tx, project_id, "security_group_rule", len(start))
     group = tx.add(
         SecurityGroup(
             id=new_id(), name=name, project_id=project_id, description=description, stateful=stateful, tags=tags
         )
     )
-    _base_rules(tx, group)
+    _base_rules(tx, group, start)
     return group
 
 
-def _base_rules(tx: Tx, group: SecurityGroup) -> None:
-    for ethertype in ("IPv4", "IPv6"):
+def _base_rules(tx: Tx, group: SecurityGroup, start: Sequence[DefaultRule]) -> list[SecurityGroupRule]:
+    return [
         tx.add(
             SecurityGroupRule(
                 id=new_id(),
                 project_id=group.project_id,
                 security_group_id=group.id,
-                direction="egress",
-                ethertype=ethertype,
+                direction=rule.direction,
+                ethertype=rule.ethertype,
+                protocol=rule.protocol,
+                port_range_min=rule.port_range_min,
+                port_range_max=rule.port_range_max,
+                remote_ip_prefix=rule.remote_ip_prefix,
+                remote_group_id=group.id if rule.remote_group_id == default_rules.PARENT else rule.remote_group_id,
+                remote_address_group_id=rule.remote_address_group_id,
+                description=rule.description,
             )
         )
+        for rule in start
+    ]
 
 
 def update_group(
@@ -154,6 +156,8 @@ def delete_group(tx: Tx, group: SecurityGroup, *, even_default: bool = False) ->
     own = tx.remove_where(SecurityGroupRule, security_group_id=group.id)
     others = tx.remove_where(SecurityGroupRule, remote_group_id=group.id)
     bump(tx, SecurityGroup, [r.security_group_id for r in others])
+    for log in tx.select(SecurityLog, resource_id=group.id):
+        tx.remove(log)
     tx.remove(group)
     if not group.default:
         network_quota.refund(tx, group.project_id, "security_group")
@@ -164,7 +168,12 @@ def delete_group(tx: Tx, group: SecurityGroup, *, even_default: bool = False) ->
 
 def _built_in(rule: SecurityGroupRule) -> bool:
     """The default group's first rules are not counted."""
-    return not rule.protocol and not rule.remote_ip_prefix and rule.remote_group_id in ("", rule.security_group_id)
+    return (
+        not rule.protocol
+        and not rule.remote_address_group_id
+        and not rule.remote_ip_prefix
+        and rule.remote_group_id in ("", rule.security_group_id)
+    )
 
 
 def users(reader: Reader, group_id: str, *, limit: int | None = None) -> list[Port]:
@@ -199,6 +208,7 @@ class NewRule:
     port_max: int | None = None
     remote_ip_prefix: str = ""
     remote_group_id: str = ""
+    remote_address_group_id: str = ""
     description: str = ""
 
 
@@ -212,7 +222,8 @@ def create_rules(tx: Tx, wanted: Sequence[NewRule]) -> list[SecurityGroupRule]:
 
     Raises the SecurityGroup… class of the rule that is broken, SecurityGroupRuleExists, OverQuota.
     """
-    rules = [_checked(w) for w in wanted]
+    rules = [checked(w) for w in wanted]
+    _check_address_groups(tx, rules)
     remotes = sorted({(r.project_id, r.remote_group_id) for r in rules if r.remote_group_id})
     for project_id, group_id in remotes:
         check_groups(tx, [group_id], project_id, any_project=tx.actor.is_admin)
@@ -229,11 +240,25 @@ def create_rules(tx: Tx, wanted: Sequence[NewRule]) -> list[SecurityGroupRule]:
     return [tx.add(rule) for rule in rules]
 
 
-def _checked(wanted: NewRule) -> SecurityGroupRule:
+def _check_address_groups(tx: Tx, rules: Sequence[SecurityGroupRule]) -> None:
+    """Raises AddressGroupNotFound for one that the caller does not see."""
+    wanted = {r.remote_address_group_id for r in rules if r.remote_address_group_id}
+    if not wanted:
+        return
+    clauses = () if tx.actor.is_admin else (visible(AddressGroup, tx.actor),)
+    missing = wanted - {g.id for g in tx.select(AddressGroup, *clauses, id=sorted(wanted))}
+    if missing:
+        raise AddressGroupNotFound(f"Address group {min(missing)} could not be found.", field="remote_address_group_id")
+
+
+def checked(wanted: NewRule) -> SecurityGroupRule:
+    """The rule in the form that is stored. Raises the class of what is broken in it."""
     protocol = _protocol(wanted.protocol, wanted.ethertype)
     _check_ports(protocol, wanted.port_min, wanted.port_max)
-    if wanted.remote_ip_prefix and wanted.remote_group_id:
-        raise SecurityGroupRemoteGroupAndRemoteIpPrefix("Only remote_ip_prefix or remote_group_id may be provided.")
+    if sum(map(bool, (wanted.remote_ip_prefix, wanted.remote_group_id, wanted.remote_address_group_id))) > 1:
+        raise SecurityGroupRemoteGroupAndRemoteIpPrefix(
+            "Only one of remote_ip_prefix, remote_group_id or remote_address_group_id may be provided."
+        )
     if wanted.remote_ip_prefix:
         _check_prefix(wanted.remote_ip_prefix, wanted.ethertype)
     return SecurityGroupRule(
@@ -247,6 +272,7 @@ def _checked(wanted: NewRule) -> SecurityGroupRule:
         port_range_max=-1 if wanted.port_max is None else wanted.port_max,
         remote_ip_prefix=wanted.remote_ip_prefix,
         remote_group_id=wanted.remote_group_id,
+        remote_address_group_id=wanted.remote_address_group_id,
         description=wanted.description,
     )
 
@@ -262,6 +288,7 @@ def _key(rule: SecurityGroupRule) -> tuple[str | int | None, ...]:
         rule.port_range_max,
         rule.remote_ip_prefix,
         rule.remote_group_id,
+        rule.remote_address_group_id,
     )
 
 
@@ -278,6 +305,7 @@ def _known(tx: Tx, rules: Sequence[SecurityGroupRule]) -> dict[tuple[str | int |
             "port_range_max": one.port_range_max,
             "remote_ip_prefix": one.remote_ip_prefix,
             "remote_group_id": one.remote_group_id,
+            "remote_address_group_id": one.remote_address_group_id,
         }
     return {_key(rule): rule.id for rule in tx.select(SecurityGroupRule, **equal)}
 

@@ -13,12 +13,14 @@ from trilith.commands.addresses import Network as Prefix
 from trilith.commands.network_faults import (
     AddressScopeInUse,
     BadRequest,
+    IllegalSubnetPoolPrefixUpdate,
     InvalidInput,
     SubnetAllocationError,
     SubnetPoolInUse,
     SubnetPoolQuotaExceeded,
 )
-from trilith.model.network import AddressScope, Subnet, SubnetPool
+from trilith.commands.network_generation import bump
+from trilith.model.network import AddressScope, IpAddress, Port, Rbac, Router, Subnet, SubnetPool
 from trilith.store.tx import Tx, new_id
 
 
@@ -142,17 +144,56 @@ def update_pool(
     )
     if changes.get("default"):
         _check_default(tx, pool.ip_version)
-    return tx.change(pool, **changes) if changes else pool
+    if not changes:
+        return pool
+    pool = tx.change(pool, **changes)
+    if "address_scope_id" in changes:
+        # what routers carry between networks follows the scopes of these
+        subnets = [s.id for s in tx.select(Subnet, subnetpool_id=pool.id)]
+        held = [a.port_id for a in tx.select(IpAddress, subnet_id=subnets)]
+        bump(tx, Router, [p.device_id for p in tx.select(Port, id=held) if p.device_owner.startswith("network:router")])
+    return pool
 
 
 def _within(inner: Prefix, outer: Prefix) -> bool:
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
+def add_prefixes(tx: Tx, pool: SubnetPool, prefixes: Sequence[str]) -> SubnetPool:
+    """Raises InvalidInput."""
+    return update_pool(tx, pool, prefixes=[*pool.prefixes, *map(str, compact(prefixes))])
+
+
+def remove_prefixes(tx: Tx, pool: SubnetPool, prefixes: Sequence[str]) -> SubnetPool:
+    """Raises IllegalSubnetPoolPrefixUpdate for a prefix that a subnet of the pool is cut from, InvalidInput."""
+    gone = compact(prefixes)
+    left = [ipaddress.ip_network(p) for p in pool.prefixes]
+    for prefix in gone:
+        for subnet in tx.select(Subnet, subnetpool_id=pool.id):
+            if prefix.overlaps(ipaddress.ip_network(subnet.cidr)):
+                raise IllegalSubnetPoolPrefixUpdate(
+                    f"Illegal update to prefixes: {prefix} is in use by subnet {subnet.id}.", field="prefixes"
+                )
+        left = [part for p in left for part in _without(p, prefix)]
+    if not left:
+        raise IllegalSubnetPoolPrefixUpdate("Illegal update to prefixes: a pool needs one.", field="prefixes")
+    now = tuple(map(str, compact([str(p) for p in left])))
+    return pool if now == pool.prefixes else tx.change(pool, prefixes=now)
+
+
+def _without(whole: Prefix, part: Prefix) -> list[Prefix]:
+    if whole.version != part.version or not whole.overlaps(part):
+        return [whole]
+    if _within(whole, part):
+        return []
+    return list(whole.address_exclude(part))  # type: ignore[arg-type]
+
+
 def delete_pool(tx: Tx, pool: SubnetPool) -> None:
     """Raises SubnetPoolInUse."""
     if tx.select(Subnet, subnetpool_id=pool.id, limit=1):
         raise SubnetPoolInUse(f"Unable to delete subnetpool {pool.id}: Subnet pool has existing allocations.")
+    tx.remove_where(Rbac, object_id=pool.id)
     tx.remove(pool)
     network_quota.refund(tx, pool.project_id, "subnetpool")
 

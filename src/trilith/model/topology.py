@@ -49,6 +49,16 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QosSpec:
+    """One rule, seen from the guest: ingress is what it gets. kbps and burst_kbit 0: no limit; dscp -1: no mark."""
+
+    ingress: bool = False
+    kbps: int = 0
+    burst_kbit: int = 0
+    dscp: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PortSpec:
     """A logical switch port (device ports of servers; router and localnet ports belong to their own specs).
 
@@ -56,6 +66,7 @@ class PortSpec:
     security_groups: ids; without any and with port security on, all IP traffic is dropped (Neutron's rule).
     host: node name for requested-chassis, "" for none. dhcp_options: extra (name, value, ip version) options, of which
     those of a version that the port has no address of are left aside. dhcp False: nobody answers its DHCP.
+    parent, vlan: the port whose interface carries this one, and the tag there.
     """
 
     id: str
@@ -73,6 +84,9 @@ class PortSpec:
     hostname: str = ""
     dhcp_options: tuple[tuple[str, str, int], ...] = ()
     dhcp: bool = True
+    qos: tuple[QosSpec, ...] = ()
+    parent: str = ""
+    vlan: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +119,26 @@ class NatSpec:
     internal_ip: str
     port_id: str = ""
     mac: str = ""
+    qos: tuple[QosSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardSpec:
+    """A port of an external address that is an inner port."""
+
+    protocol: str  # tcp | udp | sctp
+    external_ip: str
+    external_port: int
+    internal_ip: str
+    internal_port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSpec:
+    """apart: (source, destination) CIDRs of the router's own networks that it does not carry between.
+    walled: internal CIDRs that it does not carry to or from the external network, but for the floating IPs' own.
+    """
+
     id: str
     revision: int
     name: str
@@ -117,11 +147,15 @@ class RouterSpec:
     gateway: RouterGatewaySpec | None = None
     routes: tuple[tuple[str, str], ...] = ()  # (destination, next hop)
     nats: tuple[NatSpec, ...] = ()
+    forwards: tuple[ForwardSpec, ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
+    walled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSpec:
-    """One allow rule. ports: inclusive range, or ICMP (type, code); -1 for any. remote: a CIDR, a group id or ""."""
+    """One allow rule. ports: inclusive range, or ICMP (type, code); -1 for any. remote: a CIDR, a
+    group's or an address group's id, or ""."""
 
     id: str
     ingress: bool
@@ -131,19 +165,35 @@ class RuleSpec:
     port_max: int = -1
     remote_cidr: str = ""
     remote_group: str = ""
+    remote_addresses: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGroupSpec:
+    """CIDRs of both IP versions that rules name as one."""
+
+    id: str
+    revision: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroupSpec:
-    """A port group with its whole list of rules (written as one `acls` column). Members come with PortSpec."""
+    """A port group with its whole list of rules (written as one `acls` column). Members come with PortSpec.
+
+    log_allowed, log_dropped: ids of the logs under whose name the nodes write what the rules let through, and what
+    they refuse to the group's ports; "" for none.
+    """
 
     id: str
     revision: int
     stateful: bool = True
     rules: tuple[RuleSpec, ...] = ()
+    log_allowed: str = ""
+    log_dropped: str = ""
 
 
-Noun = NetworkSpec | PortSpec | RouterSpec | SecurityGroupSpec
+Noun = NetworkSpec | PortSpec | RouterSpec | SecurityGroupSpec | AddressGroupSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +205,7 @@ class Ensure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remove:
-    """Make it absent. kind: network | port | router | security_group. Absent already is success."""
+    """Make it absent. kind: network | port | router | security_group | address_group. Absent already is success."""
 
     kind: str
     id: str

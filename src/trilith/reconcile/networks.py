@@ -28,6 +28,7 @@ from trilith.model.network import FloatingIp, Port
 from trilith.model.record import Change as FeedChange
 from trilith.model.record import FeedRow
 from trilith.model.topology import (
+    AddressGroupSpec,
     Binding,
     Change,
     Ensure,
@@ -152,6 +153,8 @@ def key_of(noun: Noun) -> Key:
             return "port", noun.id
         case RouterSpec():
             return "router", noun.id
+        case AddressGroupSpec():
+            return "address_group", noun.id
         case _:
             return "security_group", noun.id
 
@@ -202,7 +205,7 @@ def _raise_routers(tx: Tx, routers: Sequence[str]) -> None:
     ):
         _set_status(tx, p, "port", port.id, port.project_id, port.revision, "ACTIVE")
     f = REGISTRY[FloatingIp].table
-    for floating in tx.select(FloatingIp, f.c.port_id != "", f.c.status != "ACTIVE", router_id=tuple(routers)):
+    for floating in tx.select(FloatingIp, f.c.status != "ACTIVE", router_id=tuple(routers)):
         _set_status(tx, f, "floating_ip", floating.id, floating.project_id, floating.revision, "ACTIVE")
 
 

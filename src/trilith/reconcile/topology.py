@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
-from trilith.commands.ports import METADATA, ROUTER_GATEWAY, ROUTER_INTERFACE, SERVICE_OWNERS
+from trilith.commands.ports import METADATA, SERVICE_OWNERS
 from trilith.config import Settings
 from trilith.model.network import (
     DhcpExclusion,
-    FixedIp,
-    FloatingIp,
     Network,
     Port,
     Router,
     SecurityGroup,
-    SecurityGroupRule,
     Subnet,
     domain_of,
     guest_dns,
 )
-from trilith.model.record import Record
-from trilith.model.topology import (
-    NatSpec,
-    NetworkSpec,
-    Noun,
-    PortSpec,
-    RouterGatewaySpec,
-    RouterInterfaceSpec,
-    RouterSpec,
-    RuleSpec,
-    SecurityGroupSpec,
-    SubnetSpec,
-)
+from trilith.model.network_access import AddressGroup
+from trilith.model.network_trunks import SubPort, Trunk
+from trilith.model.topology import NetworkSpec, Noun, PortSpec, SubnetSpec
+from trilith.reconcile.topology_groups import address_groups, groups
+from trilith.reconcile.topology_qos import by, limits
+from trilith.reconcile.topology_routers import routers
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
 
@@ -44,8 +32,9 @@ from trilith.store.tx import Reader
 _CHUNK = 500
 
 #: kinds as the driver names them, roots first → the noun
-KINDS: dict[str, type[Network | Port | Router | SecurityGroup]] = {
+KINDS: dict[str, type[Network | Port | Router | SecurityGroup | AddressGroup]] = {
     "network": Network,
+    "address_group": AddressGroup,
     "security_group": SecurityGroup,
     "port": Port,
     "router": Router,
@@ -69,6 +58,8 @@ def build(reader: Reader, settings: Settings, kind: str, ids: Sequence[str]) -> 
                 made += ports(reader, part)
             case "router":
                 made += routers(reader, part)
+            case "address_group":
+                made += address_groups(reader, part)
             case _:
                 made += groups(reader, part)
     return made
@@ -76,7 +67,7 @@ def build(reader: Reader, settings: Settings, kind: str, ids: Sequence[str]) -> 
 
 def networks(reader: Reader, settings: Settings, ids: Sequence[str]) -> list[NetworkSpec]:
     found = reader.select(Network, id=ids)
-    subnets = _by(reader.select(Subnet, network_id=ids), "network_id")
+    subnets = by(reader.select(Subnet, network_id=ids), "network_id")
     t = REGISTRY[Port].table.c
     metadata = {p.network_id: p for p in reader.select(Port, network_id=ids, device_owner=METADATA)}
     named = reader.conn.execute(
@@ -132,7 +123,12 @@ def _names(names: dict[str, list[str]], domain: str) -> Iterable[tuple[str, tupl
 
 def ports(reader: Reader, ids: Sequence[str]) -> list[PortSpec]:
     found = [p for p in reader.select(Port, id=ids) if has_switch_port(p)]
-    silent = {(e.network_id, e.node) for e in reader.select(DhcpExclusion, network_id={p.network_id for p in found})}
+    networks_of = {p.network_id for p in found}
+    silent = {(e.network_id, e.node) for e in reader.select(DhcpExclusion, network_id=networks_of)}
+    shared = {n.id: n.qos_policy_id for n in reader.select(Network, id=networks_of) if n.qos_policy_id}
+    policies = {p.id: p.qos_policy_id or _inherited(p, shared) for p in found}
+    rules = limits(reader, policies.values())
+    carried = _carried(reader, found)
     return [
         PortSpec(
             id=port.id,
@@ -150,121 +146,21 @@ def ports(reader: Reader, ids: Sequence[str]) -> list[PortSpec]:
             hostname=port.dns_name,
             dhcp_options=tuple((o.opt_name, o.opt_value, o.ip_version) for o in port.dhcp_options),
             dhcp=not any((port.network_id, host) in silent for host in port.host.split(",")),
+            qos=rules.get(policies[port.id], ()),
+            parent=carried.get(port.id, ("", 0))[0],
+            vlan=carried.get(port.id, ("", 0))[1],
         )
         for port in found
     ]
 
 
-def routers(reader: Reader, ids: Sequence[str]) -> list[RouterSpec]:
-    found = reader.select(Router, id=ids)
-    own = _by(reader.select(Port, device_id=ids, device_owner=(ROUTER_INTERFACE, ROUTER_GATEWAY)), "device_id")
-    floating = _by(reader.select(FloatingIp, router_id=ids), "router_id")
-    subnet_ids = {ip.subnet_id for ports in own.values() for p in ports for ip in p.fixed_ips}
-    subnets = {s.id: s for s in _chunked(reader, Subnet, subnet_ids)}
-    outside_ids = {f.floating_port_id for fs in floating.values() for f in fs}
-    outside = {p.id: p for p in _chunked(reader, Port, outside_ids)}
-    inner_ids = {f.port_id for fs in floating.values() for f in fs if f.port_id}
-    inner = {p.id: p for p in _chunked(reader, Port, inner_ids)}
-    return [_router(r, own[r.id], floating[r.id], subnets, outside, inner) for r in found]
+def _inherited(port: Port, shared: dict[str, str]) -> str:
+    """The network's policy is for guests' ports (Neutron: not for ports of the network's own services)."""
+    return "" if port.device_owner.startswith("network:") else shared.get(port.network_id, "")
 
 
-def _router(
-    router: Router,
-    own: Sequence[Port],
-    floating: Sequence[FloatingIp],
-    subnets: dict[str, Subnet],
-    outside: dict[str, Port],
-    inner: dict[str, Port],
-) -> RouterSpec:
-    inside = [p for p in own if p.device_owner == ROUTER_INTERFACE]
-    gateway = next((p for p in own if p.id == router.gateway_port_id), None)
-    internal = [subnets[ip.subnet_id] for p in inside for ip in p.fixed_ips if ip.subnet_id in subnets]
-    return RouterSpec(
-        id=router.id,
-        revision=router.generation,
-        name=router.name,
-        admin_up=router.admin_up,
-        interfaces=tuple(
-            RouterInterfaceSpec(
-                port_id=p.id, network_id=p.network_id, mac=p.mac_address, cidrs=_cidrs(p.fixed_ips, subnets)
-            )
-            for p in inside
-        ),
-        gateway=None if gateway is None else _gateway(router, gateway, internal, subnets),
-        routes=tuple((r.destination, r.nexthop) for r in router.routes),
-        nats=tuple(_nat(f, outside, inner, router.distributed) for f in floating if f.port_id) if gateway else (),
-    )
-
-
-def _gateway(router: Router, port: Port, internal: Sequence[Subnet], subnets: dict[str, Subnet]) -> RouterGatewaySpec:
-    held = [subnets[ip.subnet_id] for ip in port.fixed_ips if ip.subnet_id in subnets]
-    four = next((ip.ip_address for ip in port.fixed_ips if "." in ip.ip_address), "")
-    return RouterGatewaySpec(
-        port_id=port.id,
-        network_id=port.network_id,
-        mac=port.mac_address,
-        cidrs=_cidrs(port.fixed_ips, subnets),
-        next_hops=tuple(dict.fromkeys(s.gateway for s in held if s.gateway)),
-        snat=router.enable_snat,
-        snat_cidrs=tuple(dict.fromkeys(s.cidr for s in internal if s.ip_version == 4)) if router.enable_snat else (),
-        snat_address=four if router.enable_snat else "",
-        standbys=router.ha,
-    )
-
-
-def _nat(floating: FloatingIp, outside: dict[str, Port], inner: dict[str, Port], spread: bool) -> NatSpec:
-    """Distributed, where the router is and the inner port is a guest's: its own node answers for the address."""
-    guest = inner.get(floating.port_id)
-    own = outside.get(floating.floating_port_id)
-    distributed = spread and guest is not None and own is not None and has_switch_port(guest)
-    return NatSpec(
-        floating_ip_id=floating.id,
-        external_ip=floating.floating_ip_address,
-        internal_ip=floating.fixed_ip_address,
-        port_id=floating.port_id if distributed else "",
-        mac=own.mac_address if distributed and own else "",
-    )
-
-
-def _cidrs(ips: Iterable[FixedIp], subnets: dict[str, Subnet]) -> tuple[str, ...]:
-    return tuple(f"{ip.ip_address}/{subnets[ip.subnet_id].cidr.rpartition('/')[2]}" for ip in ips
-                 if ip.subnet_id in subnets)  # fmt: skip
-
-
-def groups(reader: Reader, ids: Sequence[str]) -> list[SecurityGroupSpec]:
-    rules = _by(reader.select(SecurityGroupRule, security_group_id=ids), "security_group_id")
-    return [
-        SecurityGroupSpec(
-            id=group.id,
-            revision=group.generation,
-            stateful=group.stateful,
-            rules=tuple(map(_rule, rules[group.id])),
-        )
-        for group in reader.select(SecurityGroup, id=ids)
-    ]
-
-
-def _rule(rule: SecurityGroupRule) -> RuleSpec:
-    prefix = rule.remote_ip_prefix
-    return RuleSpec(
-        id=rule.id,
-        ingress=rule.direction == "ingress",
-        ethertype=rule.ethertype,
-        protocol=rule.protocol,
-        port_min=rule.port_range_min,
-        port_max=rule.port_range_max,
-        remote_cidr=str(ipaddress.ip_network(prefix, strict=False)) if prefix else "",
-        remote_group=rule.remote_group_id,
-    )
-
-
-def _by(found: Iterable[Any], field: str) -> dict[str, list[Any]]:
-    by: dict[str, list[Any]] = defaultdict(list)
-    for one in found:
-        by[getattr(one, field)].append(one)
-    return by
-
-
-def _chunked(reader: Reader, cls: type[Record], ids: Iterable[str]) -> list[Any]:
-    wanted = sorted(ids)
-    return [r for at in range(0, len(wanted), _CHUNK) for r in reader.select(cls, id=wanted[at : at + _CHUNK])]
+def _carried(reader: Reader, found: Sequence[Port]) -> dict[str, tuple[str, int]]:
+    """Port inside a trunk that is up → the trunk's own port, and the tag on it."""
+    inside = reader.select(SubPort, port_id=[p.id for p in found])
+    trunks = {t.id: t for t in reader.select(Trunk, id={s.trunk_id for s in inside})} if inside else {}
+    return {s.port_id: (trunks[s.trunk_id].port_id, s.segmentation_id) for s in inside if s.trunk_id in trunks}

@@ -10,6 +10,7 @@ from trilith.drivers.ovn.rows import Op, Value
 #: Tables whose rows go when nothing refers to them (no isRoot in ovn-nb.ovsschema).
 LEAVES = {
     "Logical_Switch_Port", "Logical_Router_Port", "ACL", "NAT", "Logical_Router_Static_Route", "Gateway_Chassis",
+    "QoS", "Logical_Router_Policy", "Meter_Band",
 }  # fmt: skip
 WEAK = {("Port_Group", "ports"), ("Logical_Switch", "dns_records"), ("Logical_Switch_Port", "dhcpv4_options"),
         ("Logical_Switch_Port", "dhcpv6_options")}  # fmt: skip

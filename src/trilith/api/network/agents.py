@@ -117,10 +117,13 @@ async def index(call: Call) -> Answer:
     found = await _load(call) if call.can("get_agent") else []
     for name in _FILTERS:
         if values := call.all(name):
-            flags = {listing.boolean(v) for v in values} if name in ("alive", "admin_state_up") else set()
-            # Neutron's database compares texts without regard to case, and clients count on it
-            wanted = flags or {v.lower() for v in values}
-            found = [a for a in found if (getattr(a, name) if flags else getattr(a, name).lower()) in wanted]
+            if name in ("alive", "admin_state_up"):
+                flags = {listing.boolean(v) for v in values}
+                found = [a for a in found if getattr(a, name) in flags]
+            else:
+                # Neutron's database compares texts without regard to case, and clients count on it
+                texts = {v.lower() for v in values}
+                found = [a for a in found if getattr(a, name).lower() in texts]
     return Answer({"agents": found})
 
 

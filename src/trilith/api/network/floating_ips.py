@@ -15,8 +15,10 @@ from trilith.api.network import ports as port_api
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.api.network.networks import Given, Name
 from trilith.commands import floating_ips as commands
+from trilith.commands import qos
 from trilith.commands.network_faults import FloatingIPNotFound
 from trilith.model.network import FloatingIp, Port
+from trilith.model.network_forwarding import PortForwarding
 from trilith.store.tx import Reader, Tx
 
 
@@ -32,6 +34,17 @@ class PortDetails(Struct):
     device_owner: str
 
 
+class Forwarded(Struct):
+    """The expose-port-forwarding-in-fip extension."""
+
+    id: str
+    protocol: str
+    external_port: int
+    internal_port: int
+    internal_ip_address: str
+    description: str
+
+
 class FloatingIpView(Standard, kw_only=True):
     floating_network_id: str
     floating_ip_address: str
@@ -42,6 +55,8 @@ class FloatingIpView(Standard, kw_only=True):
     dns_name: str
     dns_domain: str
     port_details: PortDetails | None
+    port_forwardings: list[Forwarded]
+    qos_policy_id: str | None
     tags: tuple[str, ...]
 
 
@@ -56,6 +71,7 @@ class FloatingIpCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     fixed_ip_address: str | None = None
     dns_name: Name = ""
     dns_domain: Name = ""
+    qos_policy_id: str | None = None
     tags: list[str] = []
 
 
@@ -63,6 +79,7 @@ class FloatingIpUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     port_id: str | UnsetType | None = UNSET
     fixed_ip_address: str | None = None
     description: Name | UnsetType = UNSET
+    qos_policy_id: str | UnsetType | None = UNSET
 
 
 class CreateBody(Struct):
@@ -76,10 +93,16 @@ class UpdateBody(Struct):
 
 def view(reader: Reader, rows: Sequence[FloatingIp], _who: Viewer) -> list[FloatingIpView]:
     ports = {p.id: p for p in reader.select(Port, id=[f.port_id for f in rows if f.port_id])}
-    return [_view(f, ports.get(f.port_id)) for f in rows]
+    forwarded: dict[str, list[Forwarded]] = {}
+    for rule in reader.select(PortForwarding, floating_ip_id=[f.id for f in rows]):
+        forwarded.setdefault(rule.floating_ip_id, []).append(
+            Forwarded(rule.id, rule.protocol, rule.external_port, rule.internal_port, rule.internal_ip_address,
+                      rule.description)
+        )  # fmt: skip
+    return [_view(f, ports.get(f.port_id), forwarded.get(f.id, [])) for f in rows]
 
 
-def _view(floating: FloatingIp, port: Port | None) -> FloatingIpView:
+def _view(floating: FloatingIp, port: Port | None, forwarded: list[Forwarded]) -> FloatingIpView:
     details = None
     if port is not None:
         details = PortDetails(
@@ -102,6 +125,8 @@ def _view(floating: FloatingIp, port: Port | None) -> FloatingIpView:
         dns_name=floating.dns_name,
         dns_domain=floating.dns_domain,
         port_details=details,
+        port_forwardings=forwarded,
+        qos_policy_id=floating.qos_policy_id or None,
         tags=floating.tags,
     )
 
@@ -122,6 +147,7 @@ NOUN: Noun[FloatingIp] = Noun(
         "router_id": listing.text(FloatingIp, "router_id"),
         "status": listing.text(FloatingIp, "status"),
         "dns_name": listing.text(FloatingIp, "dns_name"),
+        "qos_policy_id": listing.text(FloatingIp, "qos_policy_id"),
     },
     {
         **listing.standard_sort(FloatingIp),
@@ -156,6 +182,7 @@ def _make(call: Call, tx: Tx, wanted: FloatingIpCreate) -> FloatingIp:
         description=wanted.description,
         dns_name=wanted.dns_name,
         dns_domain=wanted.dns_domain,
+        qos_policy_id=qos.check(tx, wanted.qos_policy_id or ""),
         tags=tuple(wanted.tags),
     )
 
@@ -176,6 +203,7 @@ async def update(call: Call) -> Answer:
             port=port,
             fixed_ip_address=wanted.fixed_ip_address or "",
             description=wanted.description,
+            qos_policy_id=UNSET if wanted.qos_policy_id is UNSET else qos.check(tx, wanted.qos_policy_id or ""),
         )
 
     return await listing.change(call, NOUN, act)

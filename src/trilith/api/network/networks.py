@@ -15,9 +15,10 @@ from trilith.api.http.route import Answer
 from trilith.api.network import listing
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.commands import networks as commands
+from trilith.commands import qos as qos_commands
 from trilith.commands.network_faults import InvalidInput, NetworkNotFound
 from trilith.commands.network_search import EXTERNAL, SHARED
-from trilith.model.network import Network, Rbac, Subnet
+from trilith.model.network import Network, Rbac, Subnet, SubnetPool
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
 
@@ -39,6 +40,7 @@ class NetworkView(Standard, kw_only=True):
     ipv4_address_scope: str | None
     ipv6_address_scope: str | None
     external: bool = msgspec.field(name="router:external")
+    qos_policy_id: str | None = None
     is_default: bool | UnsetType = UNSET
     network_type: str | UnsetType = msgspec.field(name="provider:network_type", default=UNSET)
     physical_network: str | UnsetType | None = msgspec.field(name="provider:physical_network", default=UNSET)
@@ -58,6 +60,7 @@ class NetworkCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     mtu: int | str | None = None
     port_security_enabled: bool = True
     dns_domain: Name = ""
+    qos_policy_id: str | UnsetType | None = UNSET
     availability_zone_hints: list[str] = []
     network_type: Given = msgspec.field(name="provider:network_type", default=UNSET)
     physical_network: Given = msgspec.field(name="provider:physical_network", default=UNSET)
@@ -75,6 +78,7 @@ class NetworkUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     mtu: int | str | UnsetType = UNSET
     port_security_enabled: bool | UnsetType = UNSET
     dns_domain: Name | UnsetType = UNSET
+    qos_policy_id: str | UnsetType | None = UNSET
 
 
 class CreateBody(Struct):
@@ -89,13 +93,29 @@ class UpdateBody(Struct):
 def view(reader: Reader, rows: Sequence[Network], who: Viewer) -> list[NetworkView]:
     ids = [n.id for n in rows]
     subnets: dict[str, list[str]] = {}
+    cut: dict[str, list[Subnet]] = {}
     for subnet in reader.select(Subnet, network_id=ids):
         subnets.setdefault(subnet.network_id, []).append(subnet.id)
+        if subnet.subnetpool_id:
+            cut.setdefault(subnet.network_id, []).append(subnet)
+    scopes = _scopes(reader, cut)
     given = {r.object_id for r in reader.select(Rbac, object_id=ids, action=SHARED, target=(who.actor.project_id, "*"))}
-    return [_view(n, subnets.get(n.id, []), n.shared or n.id in given, who) for n in rows]
+    return [_view(n, subnets.get(n.id, []), n.shared or n.id in given, who, scopes) for n in rows]
 
 
-def _view(network: Network, subnets: list[str], shared: bool, who: Viewer) -> NetworkView:
+def _scopes(reader: Reader, cut: dict[str, list[Subnet]]) -> dict[tuple[str, int], str]:
+    """(network, IP version) → the address scope that its subnets are of."""
+    if not cut:
+        return {}
+    pools = {s.subnetpool_id for subnets in cut.values() for s in subnets}
+    scope = {p.id: p.address_scope_id for p in reader.select(SubnetPool, id=pools) if p.address_scope_id}
+    return {(network, s.ip_version): scope[s.subnetpool_id] for network, subnets in cut.items() for s in subnets
+            if s.subnetpool_id in scope}  # fmt: skip
+
+
+def _view(
+    network: Network, subnets: list[str], shared: bool, who: Viewer, scopes: dict[tuple[str, int], str]
+) -> NetworkView:
     made = NetworkView(
         **listing.standard(network),
         name=network.name,
@@ -108,10 +128,11 @@ def _view(network: Network, subnets: list[str], shared: bool, who: Viewer) -> Ne
         dns_domain=network.dns_domain,
         availability_zone_hints=network.zone_hints,
         availability_zones=[],
-        ipv4_address_scope=None,
-        ipv6_address_scope=None,
+        ipv4_address_scope=scopes.get((network.id, 4)),
+        ipv6_address_scope=scopes.get((network.id, 6)),
         external=network.external,
         tags=network.tags,
+        qos_policy_id=network.qos_policy_id or None,
     )
     if network.external:
         made.is_default = network.default
@@ -158,6 +179,7 @@ NOUN: Noun[Network] = Noun(
         "provider:physical_network": listing.text(Network, "physical_network"),
         "provider:segmentation_id": listing.number(Network, "segmentation_id"),
         "status": _status,
+        "qos_policy_id": listing.text(Network, "qos_policy_id"),
     },
     {**listing.standard_sort(Network), "mtu": "mtu"},
 )
@@ -221,6 +243,7 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
         segmentation_id=_number(wanted.segmentation_id),
         port_security=wanted.port_security_enabled,
         dns_domain=wanted.dns_domain,
+        qos_policy_id=None if wanted.qos_policy_id is UNSET else qos_commands.check(tx, wanted.qos_policy_id or ""),
         tags=tuple(wanted.tags),
     )
 
@@ -258,6 +281,9 @@ async def update(call: Call) -> Answer:
             mtu=mtu,
             port_security=wanted.port_security_enabled,
             dns_domain=wanted.dns_domain,
+            qos_policy_id=(
+                UNSET if wanted.qos_policy_id is UNSET else qos_commands.check(tx, wanted.qos_policy_id or "")
+            ),
         )
 
     return await listing.change(call, NOUN, act)

@@ -19,6 +19,9 @@ _NOUNS = (
     "subnetpool",
     "address_scope",
     "rbac_policy",
+    "address_group",
+    "trunk",
+    "floatingip_port_forwarding",
 )
 #: attributes that only administrators may set or see
 _ADMIN_ONLY = (
@@ -79,6 +82,17 @@ POLICIES: tuple[Policy, ...] = (
     Policy("remove_router_interface", _MEMBER),
     Policy("add_extraroutes", _MEMBER),
     Policy("remove_extraroutes", _MEMBER),
+    Policy("add_subports", _MEMBER),
+    Policy("remove_subports", _MEMBER),
     Policy("get_quota", _READER),
+    Policy("get_policy", _READER, "Show QoS policies and their rules"),
+    *(Policy(f"{verb}_policy", _ADMIN, f"{verb.capitalize()} a QoS policy") for verb in ("create", "update", "delete")),
+    Policy("get_rule_type", "role:admin or role:reader"),
+    Policy("get_rule_type_details", _ADMIN),
+    Policy("get_default_security_group_rule", "role:admin or role:reader"),
+    Policy("create_default_security_group_rule", _ADMIN),
+    Policy("delete_default_security_group_rule", _ADMIN),
+    *(Policy(f"{verb}_log", _ADMIN, f"{verb.capitalize()} a log") for verb in ("get", "create", "update", "delete")),
+    Policy("get_loggable_resource", _ADMIN),
     Policy("get_availability_zone", "role:admin or role:reader"),
 )  # fmt: skip

@@ -14,11 +14,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.network import listing
+from trilith.api.network import listing, trunk_details
 from trilith.api.network import networks as network_api
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.api.network.networks import Given, Name
 from trilith.commands import ports as commands
+from trilith.commands import qos
 from trilith.commands.network_faults import InvalidInput, PortNotFound
 from trilith.commands.network_search import contains
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, IpAddress, Network, Port, domain_of
@@ -75,6 +76,9 @@ class PortView(Standard, kw_only=True):
     vif_type: str | UnsetType = msgspec.field(name="binding:vif_type", default=UNSET)
     vif_details: dict[str, bool | str] | UnsetType = msgspec.field(name="binding:vif_details", default=UNSET)
     profile: dict[str, str] | UnsetType = msgspec.field(name="binding:profile", default=UNSET)
+    trunk_details: trunk_details.TrunkDetails | UnsetType = UNSET
+    qos_policy_id: str | None
+    qos_network_policy_id: str | None
     tags: tuple[str, ...]
 
 
@@ -97,6 +101,7 @@ class PortWire(Struct, kw_only=True, forbid_unknown_fields=True):
     host_id: Name | UnsetType | None = msgspec.field(name="binding:host_id", default=UNSET)
     vnic_type: Vnic | UnsetType = msgspec.field(name="binding:vnic_type", default=UNSET)
     profile: dict[str, str] | UnsetType | None = msgspec.field(name="binding:profile", default=UNSET)
+    qos_policy_id: str | UnsetType | None = UNSET
 
 
 class PortCreate(PortWire, kw_only=True, forbid_unknown_fields=True):
@@ -116,11 +121,13 @@ class UpdateBody(Struct):
 
 
 def view(reader: Reader, rows: Sequence[Port], who: Viewer) -> list[PortView]:
-    networks = {n.id: domain_of(n) for n in reader.select(Network, id={p.network_id for p in rows})}
-    return [_view(p, networks.get(p.network_id, ""), who.admin) for p in rows]
+    networks = {n.id: n for n in reader.select(Network, id={p.network_id for p in rows})}
+    trunks = trunk_details.of(reader, rows)
+    return [_view(p, networks.get(p.network_id), who.admin, trunks.get(p.id)) for p in rows]
 
 
-def _view(port: Port, domain: str, admin: bool) -> PortView:
+def _view(port: Port, network: Network | None, admin: bool, trunk: trunk_details.TrunkDetails | None) -> PortView:
+    domain = domain_of(network) if network is not None else ""
     made = PortView(
         **listing.standard(port),
         name=port.name,
@@ -139,8 +146,12 @@ def _view(port: Port, domain: str, admin: bool) -> PortView:
         dns_domain=port.dns_domain,
         dns_assignment=_assignments(port, domain),
         vnic_type=port.vnic_type,
+        qos_policy_id=port.qos_policy_id or None,
+        qos_network_policy_id=(network.qos_policy_id or None) if network is not None else None,
         tags=port.tags,
     )
+    if trunk is not None:
+        made.trunk_details = trunk
     if admin:
         made.host_id = port.host
         made.vif_type = "ovs" if port.host else "unbound"
@@ -209,6 +220,7 @@ NOUN: Noun[Port] = Noun(
         "binding:vnic_type": listing.text(Port, "vnic_type"),
         "dns_name": listing.text(Port, "dns_name"),
         "port_security_enabled": listing.flag(Port, "port_security"),
+        "qos_policy_id": listing.text(Port, "qos_policy_id"),
     },
     {
         **listing.standard_sort(Port),
@@ -259,6 +271,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
         dns_domain=wanted.dns_domain or "",
         host=wanted.host_id or "",
         binding_profile=wanted.profile or {},
+        qos_policy_id=qos.check(tx, wanted.qos_policy_id or ""),
         tags=tuple(wanted.tags),
     )
 
@@ -344,6 +357,7 @@ async def update(call: Call) -> Answer:
             dns_domain=wanted.dns_domain,
             host=wanted.host_id if wanted.host_id is UNSET else wanted.host_id or "",
             binding_profile=wanted.profile if wanted.profile is UNSET else wanted.profile or {},
+            qos_policy_id=UNSET if wanted.qos_policy_id is UNSET else qos.check(tx, wanted.qos_policy_id or ""),
             any_project=listing.viewer(call).admin,
         )
 

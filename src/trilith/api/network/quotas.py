@@ -24,6 +24,8 @@ class QuotaView(Struct, kw_only=True):
     rbac_policy: int
     security_group: int
     security_group_rule: int
+    address_group: int
+    trunk: int
     project_id: str | UnsetType = UNSET
     tenant_id: str | UnsetType = UNSET
 
@@ -38,6 +40,8 @@ class QuotaUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     rbac_policy: Limit | UnsetType = UNSET
     security_group: Limit | UnsetType = UNSET
     security_group_rule: Limit | UnsetType = UNSET
+    address_group: Limit | UnsetType = UNSET
+    trunk: Limit | UnsetType = UNSET
     project_id: str | UnsetType = UNSET
     tenant_id: str | UnsetType = UNSET
     force: bool | UnsetType = UNSET

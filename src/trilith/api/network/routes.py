@@ -9,11 +9,16 @@ from trilith.api.http.call import Call
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service
 from trilith.api.network import (
+    address_groups,
     agents,
+    default_rules,
     extensions,
     floating_ips,
+    logs,
     networks,
+    port_forwardings,
     ports,
+    qos,
     quotas,
     rbac,
     routers,
@@ -21,6 +26,7 @@ from trilith.api.network import (
     subnet_pools,
     subnets,
     tags,
+    trunks,
 )
 from trilith.api.network.faults import error_body
 from trilith.api.network.listing import Noun, index, show
@@ -37,6 +43,7 @@ def _crud(
     update: tuple[Handler, type[Any]] | None,
     delete: Handler,
     listed: Handler | None = None,
+    shown: Handler | None = None,
 ) -> list[Route]:
     """The five routes of a resource."""
     base = f"/v2.0/{noun.path or noun.plural}"
@@ -44,7 +51,7 @@ def _crud(
     found = [
         Route("GET", base, listed or index(noun), query=(*noun.filters, *_PAGING)),
         Route("POST", base, create[0], body=create[1], ok=201, statuses=(409,)),
-        Route("GET", one, show(noun), query=("fields",)),
+        Route("GET", one, shown or show(noun), query=("fields",)),
         Route("DELETE", one, delete, ok=204, statuses=(409, 412)),
     ]
     if update is not None:
@@ -64,6 +71,27 @@ def _tags(resource: str) -> list[Route]:
     ]
 
 
+def _rules(kind: str, create: type[Any], update: type[Any]) -> list[Route]:
+    """The rules of a QoS policy, below it and by their own ids (Neutron's qos-rules-alias)."""
+    base = f"/v2.0/qos/policies/{{policy}}/{kind}_rules"
+    alias = f"/v2.0/qos/alias_{kind}_rules/{{id}}"
+    found = [
+        Route("GET", base, qos.rules_index(kind), query=("id", "max_kbps", "max_burst_kbps", "direction", "dscp_mark")),
+        Route("POST", base, qos.rules_create(kind), body=create, ok=201, statuses=(409,)),
+    ]
+    for one in (f"{base}/{{id}}", alias):
+        found += [
+            Route("GET", one, qos.rules_show(kind)),
+            Route("PUT", one, qos.rules_update(kind), body=update, statuses=(409,)),
+            Route("DELETE", one, qos.rules_delete(kind), ok=204),
+        ]
+    return found
+
+
+_FORWARDING = "/v2.0/floatingips/{floatingip}/port_forwardings"
+_POOL = "/v2.0/subnetpools/{id}"
+_TRUNK = "/v2.0/trunks/{id}"
+_ADDRESSES = "/v2.0/address-groups/{id}"
 _ROUTER = "/v2.0/routers/{id}"
 _QUOTA = "/v2.0/quotas/{project}"
 
@@ -130,6 +158,47 @@ ROUTES: tuple[Route, ...] = (
         subnet_pools.delete_scope,
     ),
     *_crud(rbac.NOUN, (rbac.create, rbac.CreateBody), (rbac.update, rbac.UpdateBody), rbac.delete),
+    Route("PUT", f"{_POOL}/add_prefixes", subnet_pools.add_prefixes, body=subnet_pools.PrefixesWrapped),
+    Route("PUT", f"{_POOL}/remove_prefixes", subnet_pools.remove_prefixes, body=subnet_pools.PrefixesWrapped),
+    *_crud(
+        address_groups.NOUN,
+        (address_groups.create, address_groups.CreateAddressGroupBody),
+        (address_groups.update, address_groups.UpdateAddressGroupBody),
+        address_groups.delete,
+    ),
+    Route("PUT", f"{_ADDRESSES}/add_addresses", address_groups.add, body=address_groups.AddressesBody, statuses=(409,)),
+    Route("PUT", f"{_ADDRESSES}/remove_addresses", address_groups.remove, body=address_groups.AddressesBody),
+    *_crud(
+        default_rules.NOUN,
+        (default_rules.create, default_rules.CreateDefaultRuleBody),
+        None,
+        default_rules.delete,
+        listed=default_rules.index,
+        shown=default_rules.show,
+    ),
+    *_crud(qos.NOUN, (qos.create, qos.CreatePolicyBody), (qos.update, qos.UpdatePolicyBody), qos.delete),
+    *_rules("bandwidth_limit", qos.CreateBandwidthBody, qos.UpdateBandwidthBody),
+    *_rules("dscp_marking", qos.CreateMarkBody, qos.UpdateMarkBody),
+    *(
+        Route("POST", f"/v2.0/qos/policies/{{policy}}/{kind}_rules", qos.refuse_rule)
+        for kind in ("minimum_bandwidth", "packet_rate_limit", "minimum_packet_rate")
+    ),
+    Route("GET", "/v2.0/qos/rule-types", qos.rule_types, query=("type",)),
+    Route("GET", "/v2.0/qos/rule-types/{type}", qos.rule_type),
+    Route("GET", _FORWARDING, port_forwardings.index, query=port_forwardings.FILTERS),
+    Route("POST", _FORWARDING, port_forwardings.create, body=port_forwardings.CreateForwardingBody, ok=201,
+          statuses=(409,)),
+    Route("GET", f"{_FORWARDING}/{{id}}", port_forwardings.show),
+    Route("PUT", f"{_FORWARDING}/{{id}}", port_forwardings.update, body=port_forwardings.UpdateForwardingBody,
+          statuses=(409,)),
+    Route("DELETE", f"{_FORWARDING}/{{id}}", port_forwardings.delete, ok=204),
+    *_crud(trunks.NOUN, (trunks.create, trunks.CreateTrunkBody), (trunks.update, trunks.UpdateTrunkBody),
+           trunks.delete),
+    Route("GET", f"{_TRUNK}/get_subports", trunks.sub_ports),
+    Route("PUT", f"{_TRUNK}/add_subports", trunks.add, body=trunks.AddSubPortsBody, statuses=(409,)),
+    Route("PUT", f"{_TRUNK}/remove_subports", trunks.remove, body=trunks.RemoveSubPortsBody, statuses=(409,)),
+    *_crud(logs.NOUN, (logs.create, logs.CreateLogBody), (logs.update, logs.UpdateLogBody), logs.delete),
+    Route("GET", "/v2.0/log/loggable-resources", logs.loggable),
     Route("GET", "/v2.0/quotas", quotas.index),
     Route("GET", _QUOTA, quotas.show),
     Route("PUT", _QUOTA, quotas.update, body=quotas.UpdateBody),

@@ -34,6 +34,7 @@ class RuleView(Standard, kw_only=True):
     remote_ip_prefix: str | None
     normalized_cidr: str | None
     remote_group_id: str | None
+    remote_address_group_id: str | None
 
 
 class GroupView(Standard, kw_only=True):
@@ -68,6 +69,7 @@ class RuleCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     port_range_max: int | str | None = None
     remote_ip_prefix: str | None = None
     remote_group_id: str | None = None
+    remote_address_group_id: str | None = None
     project_id: Given = UNSET
     tenant_id: Given = UNSET
     description: Name = ""
@@ -104,6 +106,7 @@ def _rule(rule: SecurityGroupRule) -> RuleView:
         remote_ip_prefix=prefix or None,
         normalized_cidr=str(ipaddress.ip_network(prefix, strict=False)) if prefix else None,
         remote_group_id=rule.remote_group_id or None,
+        remote_address_group_id=rule.remote_address_group_id or None,
     )
 
 
@@ -154,6 +157,7 @@ RULE: Noun[SecurityGroupRule] = Noun(
         "port_range_min": listing.number(SecurityGroupRule, "port_range_min"),
         "port_range_max": listing.number(SecurityGroupRule, "port_range_max"),
         "remote_ip_prefix": listing.text(SecurityGroupRule, "remote_ip_prefix"),
+        "remote_address_group_id": listing.text(SecurityGroupRule, "remote_address_group_id"),
         "remote_group_id": listing.text(SecurityGroupRule, "remote_group_id"),
     },
     {
@@ -252,12 +256,13 @@ def _make_rules(call: Call, tx: Tx, wanted: list[RuleCreate]) -> list[SecurityGr
                 group_id=w.security_group_id,
                 project_id=owners[w.security_group_id, w.project_id, w.tenant_id],
                 direction=w.direction,
-                ethertype=_ethertype(w.ethertype),
+                ethertype=ethertype_of(w.ethertype),
                 protocol="" if w.protocol is None else str(w.protocol),
-                port_min=_port(w.port_range_min),
-                port_max=_port(w.port_range_max),
+                port_min=port_of(w.port_range_min),
+                port_max=port_of(w.port_range_max),
                 remote_ip_prefix=w.remote_ip_prefix or "",
                 remote_group_id=w.remote_group_id or "",
+                remote_address_group_id=w.remote_address_group_id or "",
                 description=w.description,
             )
             for w in wanted
@@ -265,7 +270,7 @@ def _make_rules(call: Call, tx: Tx, wanted: list[RuleCreate]) -> list[SecurityGr
     )
 
 
-def _ethertype(given: str | None) -> str:
+def ethertype_of(given: str | None) -> str:
     """Neutron takes any case. Raises Invalid."""
     for known in ("IPv4", "IPv6"):
         if (given or "IPv4").lower() == known.lower():
@@ -273,7 +278,7 @@ def _ethertype(given: str | None) -> str:
     raise InvalidInput(f"Invalid input for ethertype. Reason: '{given}' is not in ['IPv4', 'IPv6'].", field="ethertype")
 
 
-def _port(value: int | str | None) -> int | None:
+def port_of(value: int | str | None) -> int | None:
     if value is None or value == "":
         return None
     try:

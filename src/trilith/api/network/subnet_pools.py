@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -61,6 +61,15 @@ class PoolUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     default_quota: Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType | None = UNSET
     address_scope_id: str | UnsetType | None = UNSET
     is_default: bool | UnsetType = UNSET
+
+
+class PrefixesBody(Struct, forbid_unknown_fields=True):
+    prefixes: list[str]
+
+
+class PrefixesWrapped(Struct):
+    subnetpool: PrefixesBody | UnsetType = UNSET
+    prefixes: list[str] | UnsetType = UNSET
 
 
 class ScopeView(Struct, kw_only=True):
@@ -254,6 +263,36 @@ async def update(call: Call) -> Answer:
 async def delete(call: Call) -> Answer:
     """204. 409: subnets are cut from it."""
     return await listing.remove(call, POOL, commands.delete_pool)
+
+
+def _asked(call: Call) -> list[str]:
+    body: PrefixesWrapped = call.body
+    if body.subnetpool is not UNSET:
+        return body.subnetpool.prefixes
+    if body.prefixes is not UNSET:
+        return body.prefixes
+    raise errors.Invalid("Unable to find 'prefixes' in request body", field="prefixes")
+
+
+async def add_prefixes(call: Call) -> Answer:
+    """200: the pool's prefixes now. 400: none that can be."""
+    return await _prefixes(call, commands.add_prefixes)
+
+
+async def remove_prefixes(call: Call) -> Answer:
+    """200: the pool's prefixes now. 400: in use, or the last."""
+    return await _prefixes(call, commands.remove_prefixes)
+
+
+async def _prefixes(call: Call, act: Callable[[Tx, SubnetPool, list[str]], SubnetPool]) -> Answer:
+    who, wanted = listing.viewer(call), _asked(call)
+
+    def body(tx: Tx) -> tuple[str, ...]:
+        pool = listing.fetch(tx, POOL, who, call.params["id"])
+        call.allow("update_subnetpool", project_id=pool.project_id)
+        return act(tx, pool, wanted).prefixes
+
+    return Answer({"prefixes": await call.write(body, "subnetpool.update")})
 
 
 async def create_scope(call: Call) -> Answer:

@@ -1,4 +1,4 @@
-"""Tags of networks, subnets, ports, routers, floating IPs, security groups and subnet pools."""
+"""Tags of networks, subnets, ports, routers, floating IPs, security groups, subnet pools, QoS policies, trunks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from msgspec import Struct
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.network import floating_ips, listing, networks, ports, routers, security_groups, subnet_pools, subnets
+from trilith.api.network import (
+    floating_ips,
+    listing,
+    networks,
+    ports,
+    qos,
+    routers,
+    security_groups,
+    subnet_pools,
+    subnets,
+    trunks,
+)
 from trilith.api.network.listing import Noun
 from trilith.commands import network_tags
 from trilith.commands.network_faults import TagNotFound
@@ -24,6 +35,8 @@ NOUNS: dict[str, Noun[Any]] = {
     "floatingips": floating_ips.NOUN,
     "security-groups": security_groups.GROUP,
     "subnetpools": subnet_pools.POOL,
+    "policies": qos.NOUN,
+    "trunks": trunks.NOUN,
 }
 
 

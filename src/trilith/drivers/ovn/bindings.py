@@ -163,5 +163,4 @@ def _encap(replica: Replica, row: object) -> str:
 
 
 def _mapping(row: Record, column: str) -> Mapping[str, str]:
-    value = row[column]
-    return value if isinstance(value, Mapping) else {}
+    return rows.texts(row, column)

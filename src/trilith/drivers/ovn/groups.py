@@ -1,4 +1,7 @@
-"""A security group: a port group whose `acls` column is written whole, over one group that drops the rest."""
+"""A security group: a port group whose `acls` column is written whole, over one group that drops the rest.
+
+And address groups, which are address sets that rules name.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ from uuid import UUID
 from trilith.drivers.ovn import rows
 from trilith.drivers.ovn.plan import Plan
 from trilith.drivers.ovn.rows import Value
-from trilith.model.topology import RuleSpec, SecurityGroupSpec
+from trilith.model.topology import AddressGroupSpec, RuleSpec, SecurityGroupSpec
 
 GROUP = "Port_Group"
+SET = "Address_Set"
 #: how the group that drops is named among a port's groups
 DROP = "drop"
-_DROP_PRIORITY = 1001
+_DROP_PRIORITY = 1000
+_LOGGED_DROP_PRIORITY = 1001
 _ALLOW_PRIORITY = 1002
+#: log lines a second and node, and how many may come at once (Neutron's own defaults of its log driver)
+_LOG_RATE, _LOG_BURST = 100, 25
 
 #: Neutron's protocol names that OVN's match language lacks → IANA protocol numbers.
 _NUMBERS = {
@@ -35,7 +42,11 @@ def ensure_group(plan: Plan, spec: SecurityGroupSpec) -> None:
     acls: dict[UUID, None] = {}
     for rule in spec.rules:
         direction = "to-lport" if rule.ingress else "from-lport"
-        acls[_acl(plan, name, direction, _ALLOW_PRIORITY, match(name, rule), action)] = None
+        acls[_acl(plan, name, direction, _ALLOW_PRIORITY, match(name, rule), action, spec.log_allowed)] = None
+    if spec.log_dropped:
+        for direction, side in (("from-lport", "inport"), ("to-lport", "outport")):
+            expression = f"{side} == @{name} && ip"
+            acls[_acl(plan, name, direction, _LOGGED_DROP_PRIORITY, expression, "drop", spec.log_dropped)] = None
     ids = rows.marks(plan.cloud, "security_group", spec.id, spec.revision)
     plan.put(GROUP, row, {"name": name, "acls": list(acls), "external_ids": ids})
 
@@ -91,9 +102,51 @@ def leave_drop_group(plan: Plan, port: UUID) -> None:
         plan.drop_if_empty(GROUP, row, "ports")
 
 
-def _acl(plan: Plan, group: str, direction: str, priority: int, expression: str, action: str = "allow") -> UUID:
+def _acl(
+    plan: Plan, group: str, direction: str, priority: int, expression: str, action: str = "allow", log: str = ""
+) -> UUID:
     columns: dict[str, Value] = {"direction": direction, "priority": priority, "match": expression, "action": action}
-    return plan.once("ACL", rows.content_id(group, direction, priority, expression, action), columns)
+    if not log:
+        return plan.once("ACL", rows.content_id(group, direction, priority, expression, action), columns)
+    columns |= {"log": True, "name": [f"trilith-{log}"], "severity": ["info"], "meter": [_log_meter(plan)]}
+    return plan.once("ACL", rows.content_id(group, direction, priority, expression, action, log), columns)
+
+
+def _log_meter(plan: Plan) -> str:
+    """One for all logs of the cloud: what comes faster is not logged."""
+    name = f"trilith_log_{rows.row_id(plan.cloud, 'log').hex[:12]}"
+    band = rows.row_id(plan.cloud, "log-band")
+    plan.once("Meter_Band", band, {"action": "drop", "rate": _LOG_RATE, "burst_size": _LOG_BURST})
+    ids = rows.marks(plan.cloud, "log-meter", plan.cloud)
+    meter: dict[str, Value] = {"name": name, "unit": "pktps", "bands": [band], "external_ids": ids}
+    plan.once("Meter", rows.row_id(plan.cloud, "log-meter"), meter)
+    return name
+
+
+def ensure_addresses(plan: Plan, spec: AddressGroupSpec) -> None:
+    """The set of IPv4 prefixes is the noun's own row; that of IPv6 goes along."""
+    row = rows.row_id(spec.id)
+    if plan.newer(SET, row, spec.revision, f"Address group {spec.id}"):
+        return
+    for version, at in ((4, row), (6, _six(spec.id))):
+        own = [a for a in spec.addresses if (":" in a) == (version == 6)]
+        kind, revision = ("address_group", spec.revision) if version == 4 else ("address-set", None)
+        ids = rows.marks(plan.cloud, kind, spec.id, revision)
+        name = rows.address_set_name(spec.id, version)
+        plan.put(SET, at, {"name": name, "addresses": own, "external_ids": ids})
+
+
+def remove_addresses(plan: Plan, group_id: str) -> None:
+    row = rows.row_id(group_id)
+    found = plan.ours(SET, row, f"Address group {group_id}")
+    if found is not None:
+        plan.guard(SET, row, found)
+        plan.drop_root(SET, row)
+    plan.drop_root(SET, _six(group_id))
+
+
+def _six(group_id: str) -> UUID:
+    return rows.row_id(group_id, "ip6")
 
 
 def match(group: str, rule: RuleSpec) -> str:
@@ -108,6 +161,8 @@ def _terms(group: str, rule: RuleSpec) -> Iterator[str]:
     far = f"{family}.{'src' if rule.ingress else 'dst'}"
     if rule.remote_group:
         yield f"{far} == ${rows.group_name(rule.remote_group)}_{family}"
+    elif rule.remote_addresses:
+        yield f"{far} == ${rows.address_set_name(rule.remote_addresses, 6 if family == 'ip6' else 4)}"
     elif rule.remote_cidr and not rule.remote_cidr.endswith("/0"):
         yield f"{far} == {rule.remote_cidr}"
     protocol = rule.protocol.lower()

@@ -11,7 +11,7 @@ from trilith.drivers.ovn import rows
 from trilith.drivers.ovn.bindings import TABLES as SOUTHBOUND_TABLES
 from trilith.drivers.ovn.bindings import Southbound
 from trilith.drivers.ovn.database import Database, Replica
-from trilith.drivers.ovn.groups import ensure_group, remove_group
+from trilith.drivers.ovn.groups import ensure_addresses, ensure_group, remove_addresses, remove_group
 from trilith.drivers.ovn.networks import ensure_network, remove_network
 from trilith.drivers.ovn.plan import Plan, View, settle
 from trilith.drivers.ovn.ports import ensure_port, remove_port
@@ -19,6 +19,7 @@ from trilith.drivers.ovn.routers import ensure_router, remove_router, reschedule
 from trilith.drivers.ovn.rows import Op
 from trilith.errors import Backend, Deadline, Invalid
 from trilith.model.topology import (
+    AddressGroupSpec,
     Binding,
     Change,
     Chassis,
@@ -44,6 +45,12 @@ TABLES = {
     "DHCP_Options": ("cidr", "options", "external_ids"),
     "DNS": ("external_ids",),
     "Gateway_Chassis": ("chassis_name",),
+    "Address_Set": ("name", "external_ids"),
+    "Load_Balancer": ("name", "external_ids"),
+    "Logical_Router_Policy": ("priority",),
+    "Meter": ("name",),
+    "Meter_Band": ("rate",),
+    "QoS": ("priority",),
     "ACL": ("priority",),
     "NAT": ("type",),
     "Logical_Router_Static_Route": ("nexthop",),
@@ -54,12 +61,14 @@ _KINDS = {
     "port": "Logical_Switch_Port",
     "router": "Logical_Router",
     "security_group": "Port_Group",
+    "address_group": "Address_Set",
 }
 _REMOVE: dict[str, Callable[[Plan, str], None]] = {
     "network": remove_network,
     "port": remove_port,
     "router": remove_router,
     "security_group": remove_group,
+    "address_group": remove_addresses,
 }
 
 
@@ -83,6 +92,8 @@ def _ensure(plan: Plan, noun: Noun) -> None:
             ensure_network(plan, noun)
         case SecurityGroupSpec():
             ensure_group(plan, noun)
+        case AddressGroupSpec():
+            ensure_addresses(plan, noun)
         case PortSpec():
             ensure_port(plan, noun)
         case RouterSpec():

@@ -13,7 +13,17 @@ from uuid import UUID
 from trilith.drivers.ovn import rows
 from trilith.drivers.ovn.rows import Op, Row, Value
 from trilith.errors import Missing
-from trilith.model.topology import Change, Ensure, NetworkSpec, Noun, PortSpec, Remove, RouterSpec, SecurityGroupSpec
+from trilith.model.topology import (
+    AddressGroupSpec,
+    Change,
+    Ensure,
+    NetworkSpec,
+    Noun,
+    PortSpec,
+    Remove,
+    RouterSpec,
+    SecurityGroupSpec,
+)
 
 
 class View(Protocol):
@@ -135,6 +145,8 @@ def kind_of(noun: Noun) -> str:
             return "router"
         case SecurityGroupSpec():
             return "security_group"
+        case AddressGroupSpec():
+            return "address_group"
 
 
 def settle(changes: Sequence[Change]) -> list[Change]:
@@ -151,7 +163,7 @@ def settle(changes: Sequence[Change]) -> list[Change]:
     return sorted(last.values(), key=_rank)
 
 
-_ROOTS_FIRST = {"network": 0, "security_group": 1, "port": 2, "router": 3}
+_ROOTS_FIRST = {"network": 0, "address_group": 1, "security_group": 2, "port": 3, "router": 4}
 
 
 def _rank(change: Change) -> int:

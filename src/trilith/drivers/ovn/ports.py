@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
 from uuid import UUID
 
-from trilith.drivers.ovn import rows
+from trilith.drivers.ovn import qos, rows
 from trilith.drivers.ovn.groups import DROP, drop_group, ensure_drop_group, leave_drop_group, placeholder_group
 from trilith.drivers.ovn.networks import PORT, SWITCH, dhcp_row, is_down
 from trilith.drivers.ovn.plan import Plan
@@ -32,6 +31,7 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
     if spec.hostname:
         options["hostname"] = json.dumps(spec.hostname)  # goes into OVN's action language as it is
     groups = _groups(spec)
+    limits = qos.of_port(plan, spec.id, spec.qos)
     new = plan.put(
         PORT,
         row,
@@ -42,6 +42,8 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
             "port_security": _port_security(spec),
             "enabled": [spec.admin_up and not is_down(network)],
             "options": options,
+            "parent_name": [spec.parent] if spec.parent else [],
+            "tag": [spec.vlan] if spec.parent else [],
             "dhcpv4_options": _dhcp(plan, spec, 4),
             "dhcpv6_options": _dhcp(plan, spec, 6),
             "external_ids": rows.marks(
@@ -51,6 +53,7 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
                 spec.revision,
                 network=spec.network_id,
                 groups=",".join(groups),
+                qos=",".join(map(str, limits)),
                 device=spec.device_id,
                 device_owner=spec.device_owner,
                 down="" if spec.admin_up else "true",
@@ -59,6 +62,7 @@ def ensure_port(plan: Plan, spec: PortSpec) -> None:
     )
     if new:
         plan.add_to(SWITCH, switch, "ports", row)
+    qos.refer(plan, switch, qos.listed(before), limits)
     had = set(before.get("trilith:groups", "").split(",")) - {""}
     for group in sorted(had - set(groups)):
         if group == DROP:
@@ -84,8 +88,10 @@ def remove_port(plan: Plan, port_id: str) -> None:
         plan.drop_root("DHCP_Options", rows.row_id(port_id, f"dhcpv{version}"))
     if DROP in rows.external_ids(found).get("trilith:groups", "").split(","):
         leave_drop_group(plan, row)
+    switch = rows.row_id(rows.external_ids(found)["trilith:network"])
+    qos.refer(plan, switch, qos.listed(rows.external_ids(found)), ())
     # nothing else holds the row: it goes with the reference, and out of its other groups (weak references) by itself
-    plan.take_from(SWITCH, rows.row_id(rows.external_ids(found)["trilith:network"]), "ports", row)
+    plan.take_from(SWITCH, switch, "ports", row)
 
 
 def _groups(spec: PortSpec) -> list[str]:
@@ -136,8 +142,8 @@ def _dhcp(plan: Plan, spec: PortSpec, version: int) -> list[UUID]:
         plan.drop_root("DHCP_Options", own)
         return [served]
     found = plan.get("DHCP_Options", served) or {}
-    inherited, cidr = found.get("options", {}), found.get("cidr", "")
-    merged: dict[str, str] = {**(inherited if isinstance(inherited, Mapping) else {}), **extra}
+    cidr = found.get("cidr", "")
+    merged: dict[str, str] = {**rows.texts(found, "options"), **extra}
     columns: dict[str, Value] = {
         "cidr": cidr,
         "options": merged,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from trilith.drivers.ovn import rows
+from trilith.drivers.ovn import qos, rows
 from trilith.drivers.ovn.networks import PORT, SWITCH, is_down, ra_configs
 from trilith.drivers.ovn.plan import Plan
 from trilith.drivers.ovn.rows import Row, Value
@@ -16,6 +16,8 @@ from trilith.model.topology import RouterGatewaySpec, RouterInterfaceSpec, Route
 ROUTER = "Logical_Router"
 #: Highest priority of a gateway chassis (ovn-nb(5): up to 32767; a handful of standbys is what fails over in time).
 _GATEWAYS = 5
+_POLICY = 1000
+_FORWARDED = ("tcp", "udp", "sctp")
 
 
 def ensure_router(plan: Plan, spec: RouterSpec) -> None:
@@ -38,6 +40,8 @@ def ensure_router(plan: Plan, spec: RouterSpec) -> None:
             "name": spec.id,
             "enabled": [spec.admin_up],
             "ports": ports,
+            "policies": list(dict.fromkeys(_policies(plan, spec))),
+            "load_balancer": _forwards(plan, spec),
             "static_routes": list(dict.fromkeys(_routes(plan, spec))),
             "nat": list(dict.fromkeys(_nats(plan, spec))),
             # routers learn neighbours when they need them; with many routers on one net the default floods
@@ -49,6 +53,7 @@ def ensure_router(plan: Plan, spec: RouterSpec) -> None:
                 spec.revision,
                 name=spec.name,
                 interfaces=",".join(f"{port}={network}" for port, network in sorted(wanted)),
+                qos=_limits(plan, spec, row),
             ),
         },
     )
@@ -62,7 +67,79 @@ def remove_router(plan: Plan, router_id: str) -> None:
     plan.guard(ROUTER, row, found)
     for port_id, network_id in sorted(_recorded(plan, row)):
         plan.take_from(SWITCH, rows.row_id(network_id), "ports", rows.row_id(port_id))
+    _unlimit(plan, rows.external_ids(found))
+    for protocol in _FORWARDED:
+        plan.drop_root("Load_Balancer", rows.row_id(router_id, f"forward-{protocol}"))
     plan.drop_root(ROUTER, row)
+
+
+def _limits(plan: Plan, spec: RouterSpec, row: UUID) -> str:
+    """Limits of its floating IPs, on the external network; "switch=rows" for the router's own external_ids."""
+    before = rows.external_ids(plan.get(ROUTER, row) or {})
+    if spec.gateway is None:
+        _unlimit(plan, before)
+        return ""
+    switch, _ = plan.switch(spec.gateway.network_id)
+    was, _, had = before.get("trilith:qos", "").partition("=")
+    if was not in ("", str(switch)):
+        _unlimit(plan, before)
+        had = ""
+    port = spec.gateway.port_id
+    made = [one for nat in spec.nats for one in qos.of_floating_ip(plan, port, nat.external_ip, nat.qos)]
+    qos.refer(plan, switch, [part for part in had.split(",") if part], made)
+    return f"{switch}={','.join(map(str, made))}" if made else ""
+
+
+def _unlimit(plan: Plan, ids: Mapping[str, str]) -> None:
+    switch, _, had = ids.get("trilith:qos", "").partition("=")
+    if had and plan.get(SWITCH, UUID(switch)) is not None:
+        qos.refer(plan, UUID(switch), had.split(","), ())
+
+
+def _forwards(plan: Plan, spec: RouterSpec) -> list[UUID]:
+    """Forwarded ports as load balancers of one member, one row a protocol."""
+    made = []
+    for protocol in _FORWARDED:
+        row = rows.row_id(spec.id, f"forward-{protocol}")
+        vips = {
+            f"{f.external_ip}:{f.external_port}": f"{f.internal_ip}:{f.internal_port}"
+            for f in spec.forwards
+            if f.protocol == protocol
+        }
+        if not vips:
+            plan.drop_root("Load_Balancer", row)
+            continue
+        ids = rows.marks(plan.cloud, "forward", spec.id)
+        name = f"forward-{protocol}-{spec.id}"
+        plan.put("Load_Balancer", row, {"name": name, "protocol": [protocol], "vips": vips, "external_ids": ids})
+        made.append(row)
+    return made
+
+
+def _policies(plan: Plan, spec: RouterSpec) -> list[UUID]:
+    """What the router drops though it has a route."""
+    made = []
+    for source, destination in spec.apart:
+        family = _family(source)
+        made.append(_drop(plan, spec.id, f"{family}.src == {source} && {family}.dst == {destination}"))
+    if spec.gateway is not None:
+        out = rows.router_port_name(spec.gateway.port_id)
+        for cidr in spec.walled:
+            family = _family(cidr)
+            own = [n.internal_ip for n in spec.nats] if family == "ip4" else []
+            for side, end in (("outport", "src"), ("inport", "dst")):
+                but = f" && {family}.{end} != {{{', '.join(own)}}}" if own else ""
+                made.append(_drop(plan, spec.id, f'{side} == "{out}" && {family}.{end} == {cidr}{but}'))
+    return made
+
+
+def _family(cidr: str) -> str:
+    return "ip6" if ":" in cidr else "ip4"
+
+
+def _drop(plan: Plan, router_id: str, expression: str) -> UUID:
+    columns: dict[str, Value] = {"priority": _POLICY, "match": expression, "action": "drop"}
+    return plan.once("Logical_Router_Policy", rows.content_id(router_id, "policy", expression), columns)
 
 
 def _recorded(plan: Plan, row: UUID) -> set[tuple[str, str]]:

@@ -15,7 +15,18 @@ from uuid import UUID
 from trilith.errors import Conflict
 
 #: Python values of columns: atoms, lists for sets, dicts for maps, UUID for references.
-Value = str | int | bool | UUID | Sequence[str] | Sequence[UUID] | Sequence[bool] | Sequence[int] | Mapping[str, str]
+Value = (
+    str
+    | int
+    | bool
+    | UUID
+    | Sequence[str]
+    | Sequence[UUID]
+    | Sequence[bool]
+    | Sequence[int]
+    | Mapping[str, str]
+    | Mapping[str, int]
+)
 Row = Mapping[str, Value]
 Json = object
 Op = dict[str, Json]
@@ -49,6 +60,11 @@ def derived_mac(seed: str) -> str:
     return "fa:16:3e:" + ":".join(f"{b:02x}" for b in digest[:3])
 
 
+def address_set_name(group_id: str, version: int) -> str:
+    """The address set of an address group's prefixes of one IP version."""
+    return f"ag_{group_id.replace('-', '_')}_ip{version}"
+
+
 def group_name(group_id: str) -> str:
     """A port group's name; OVN makes the address sets `<name>_ip4` and `<name>_ip6` of its members."""
     return "pg_" + group_id.replace("-", "_")
@@ -79,8 +95,13 @@ def check_ours(row: Row, cloud: str, what: str) -> None:
 
 
 def external_ids(row: Row) -> Mapping[str, str]:
-    value = row.get("external_ids", {})
-    return value if isinstance(value, Mapping) else {}
+    return texts(row, "external_ids")
+
+
+def texts(row: Row, column: str) -> Mapping[str, str]:
+    """A column that is a map of texts; empty where there is none."""
+    value = row.get(column, {})
+    return value if isinstance(value, Mapping) else {}  # type: ignore[return-value]
 
 
 def revision_of(row: Row) -> int:

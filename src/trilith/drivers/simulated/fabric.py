@@ -14,6 +14,7 @@ import msgspec
 
 from trilith import errors
 from trilith.model.topology import (
+    AddressGroupSpec,
     Binding,
     Change,
     Chassis,
@@ -32,6 +33,7 @@ _KIND: dict[type, str] = {
     PortSpec: "port",
     RouterSpec: "router",
     SecurityGroupSpec: "security_group",
+    AddressGroupSpec: "address_group",
 }
 
 #: called before each call with its name; raises to inject a fault
