@@ -103,11 +103,7 @@ def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
     image = tx.find(Image, server.image_id)
     if image is not None:
         check_sizes(flavor, image)
-    extra = {
-        "cores": max(0, flavor.vcpus - server.flavor.vcpus),
-        "ram": max(0, flavor.ram - server.flavor.ram),
-    }
-    quota.use(tx, server.project_id, extra)
+    quota.use(tx, server.project_id, quota.growth(server.flavor, flavor))
     if not server_moves.has_room(tx, server, flavor.data()):
         return server_moves.move_cold(tx, server, flavor.data(), kind=MigrationType.RESIZE, action="resize")
     migration = server_moves.record(tx, server, MigrationType.RESIZE, dest=server.node, flavor=flavor.id)

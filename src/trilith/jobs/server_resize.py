@@ -132,11 +132,7 @@ def _not_resized(tx: Tx, job: Job, args: arguments.Resize, error: JobError) -> N
 
 def growth_back(tx: Tx, found: Server, flavor: FlavorData) -> None:
     """What a resize that came to nothing used of the quota."""
-    quota.free(tx, found.project_id, growth(found.flavor, flavor))
-
-
-def growth(old: FlavorData, new: FlavorData) -> dict[str, int]:
-    return {"cores": max(0, new.vcpus - old.vcpus), "ram": max(0, new.ram - old.ram)}
+    quota.free(tx, found.project_id, quota.growth(found.flavor, flavor))
 
 
 RESIZE = Kind(

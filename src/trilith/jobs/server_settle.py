@@ -11,7 +11,7 @@ from trilith.commands import quota, server_moves, server_root
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_migrate import back
-from trilith.jobs.server_resize import WAS_RUNNING, growth, reclaim
+from trilith.jobs.server_resize import WAS_RUNNING, reclaim
 from trilith.jobs.server_steps import fail, fail_softly, finish_action, order, owned, require_node, server, wait_up
 from trilith.model import server as model
 from trilith.model.guest import PowerState
@@ -40,7 +40,7 @@ def _confirmed(tx: Tx, job: Job, args: Any) -> None:
     found = owned(tx, job)
     if found is None or found.job_id != job.id or found.old_flavor is None:
         return
-    quota.free(tx, found.project_id, growth(found.flavor, found.old_flavor))
+    quota.free(tx, found.project_id, quota.growth(found.flavor, found.old_flavor))
     reclaim(tx, found, found.flavor)
     migration = server_moves.unsettled(tx, found.id)
     if migration is not None and migration.root is not None:
@@ -110,7 +110,7 @@ def _reverted(tx: Tx, job: Job, args: Any) -> None:
     found = owned(tx, job)
     if found is None or found.job_id != job.id or found.old_flavor is None:
         return
-    quota.free(tx, found.project_id, growth(found.old_flavor, found.flavor))
+    quota.free(tx, found.project_id, quota.growth(found.old_flavor, found.flavor))
     migration = server_moves.unsettled(tx, found.id)
     if migration is not None:
         server_root.let_go(tx, found, migration.root)
