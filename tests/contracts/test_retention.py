@@ -165,5 +165,5 @@ def test_how_long_what_is_kept() -> None:
     settings = replace(Settings(), tombstone_seconds=7.0, audit_seconds=9.0)
     day = 24 * 3600.0
     expected = Cutoffs(feed=10 * day - day, tombstones=10 * day - 7, jobs=10 * day - 7, revocations=10 * day,
-                       audit=10 * day - 9)  # fmt: skip
+                       audit=10 * day - 9, consoles=10 * day)  # fmt: skip
     assert retention.cutoffs(settings, 10 * day) == expected
