@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("tests.contracts.lxc_bench")
 
 from tests.contracts.lxc_bench import LxcBench, busybox_root, lxc_bench  # noqa: E402
 from trilith.drivers.lxc import config  # noqa: E402
+from trilith.errors import Conflict  # noqa: E402
 from trilith.model.guest import GuestSpec, PowerState  # noqa: E402
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc]
@@ -75,6 +76,21 @@ async def test_memory_hog_is_killed_inside(bench: LxcBench) -> None:
     await bench.driver.resize(replace(spec, memory_mib=512))
     code, words = await run(bench, spec, "head -c 200000000 /dev/zero | tail -c 200000000 | wc -c")
     assert (code, words.strip()) == (0, "200000000"), "and may have it after a resize"
+
+
+async def test_a_limit_below_what_is_used_is_refused_and_kills_nobody(bench: LxcBench) -> None:
+    spec = bench.spec(memory_mib=256)
+    await bench.driver.start(spec)
+    code, words = await run(bench, spec, "dd if=/dev/zero of=/run/held bs=1M count=120 2>&1")
+    assert code == 0, words
+    before = await bench.driver.facts()
+    with pytest.raises(Conflict):
+        await bench.driver.resize(replace(spec, memory_mib=64))
+    assert (await bench.driver.facts())[0].pid == before[0].pid
+    assert await run(bench, spec, "du -m /run/held | cut -f1") == (0, "120\n")
+    assert (await run(bench, spec, "rm /run/held"))[0] == 0
+    await bench.driver.resize(replace(spec, memory_mib=64))
+    assert (await run(bench, spec, "exec tail -c 200000000 /dev/zero"))[0] in (137, 9)
 
 
 async def test_tmpfs_counts_as_memory(bench: LxcBench) -> None:

@@ -36,7 +36,7 @@ def host() -> Iterator[Machine]:
 
 def test_the_cloud_as_a_service_and_a_container_of_it(host: Machine) -> None:
     """The steps are the tests of ordinary_host/inside.py."""
-    print(host.pytest("-s", "-x", "tests/journeys/ordinary_host/inside.py", timeout=2400))
+    print(host.pytest("-s", "-x", "tests/journeys/ordinary_host/inside.py", timeout=3300))
 
 
 def test_limits_hold_on_cgroup_v2(host: Machine) -> None:

@@ -24,7 +24,7 @@ STATE = Path("/var/lib/trilith")
 CGROUPS = Path("/sys/fs/cgroup")
 UNIT = "trilith.service"
 #: seconds; the processor is an emulated one
-PATIENCE = 300.0
+PATIENCE = 600.0
 _MIB = 1 << 20
 
 
@@ -38,7 +38,7 @@ def until(true: Callable[[], Any], *, what: str, timeout: float = PATIENCE) -> A
     end = time.monotonic() + timeout
     while not (value := true()):
         assert time.monotonic() < end, f"not within {timeout:.0f} s: {what}"
-        time.sleep(0.5)
+        time.sleep(2)  # what asks takes processor time from what is waited for
     return value
 
 
@@ -284,8 +284,8 @@ def test_paused_by_the_freezer_it_uses_no_processor(host: Host) -> None:
     host.login.wait(timeout=PATIENCE)
 
 
-def test_live_resize_keeps_it_running(host: Host) -> None:
-    compute, init = host.sdk.compute, host.init()
+def test_resize_takes_hold_and_keeps_what_it_wrote(host: Host) -> None:
+    compute = host.sdk.compute
     with measured("resize"):
         compute.resize_server(host.server, compute.find_flavor("large").id)
         host.settled("VERIFY_RESIZE")
@@ -293,7 +293,6 @@ def test_live_resize_keeps_it_running(host: Host) -> None:
         host.settled()
     assert host.limit("cpu.max") == "200000 100000"
     assert host.limit("memory.max") == str(256 * _MIB)
-    print(f"\nFIGURE resize was live: {host.init() == init}", flush=True)
     code, words = host.inside("head -c 150000000 /dev/zero | tail -c 150000000 | wc -c; cat /kept")
     assert words.split() == ["150000000", "kept"], (code, words)
 

@@ -56,7 +56,7 @@ class Machine:
             if self.process.poll() is not None:
                 assert self.process.stderr is not None
                 raise RuntimeError(f"QEMU ended: {self.process.stderr.read()[-2000:]}\n{self.console()}")
-            with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
+            with contextlib.suppress(RuntimeError):
                 self.ssh("systemctl is-system-running --wait || true", timeout=timeout / 2)
                 return time.monotonic() - began
             if time.monotonic() - began > timeout:
@@ -74,14 +74,18 @@ class Machine:
         argv = ["ssh", "-i", str(self.key), "-p", str(self.port)]
         for option in options:
             argv += ["-o", option]
-        done = subprocess.run(
-            [*argv, "root@127.0.0.1", command],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        try:
+            done = subprocess.run(
+                [*argv, "root@127.0.0.1", command],
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as late:
+            so_far = (late.stdout or b"").decode(errors="replace")[-12000:]
+            raise RuntimeError(f"{command}: not within {timeout:.0f} s; it said\n{so_far}") from late
         if done.returncode:
             said = f"{done.stdout[-12000:]}\n{done.stderr[-4000:]}"
             raise RuntimeError(f"{command}: {done.returncode}\n{said}")
@@ -92,7 +96,7 @@ class Machine:
         env = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONUNBUFFERED=1 LANG=C.UTF-8"
         plugins = "-p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider"
         argv = f"{env} .venv/bin/python -m pytest {plugins} -v -rA --tb=short --timeout={timeout:.0f} {' '.join(what)}"
-        return self.ssh(f"cd {PLACE} && {argv}", timeout=timeout + 120)
+        return self.ssh(f"cd {PLACE} && {argv}", timeout=timeout)
 
     def end(self) -> None:
         self.process.kill()
