@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -53,6 +54,16 @@ def _protocol() -> type[asyncio.Protocol]:
                 self.handshake_complete = True  # a refusal is an answer, too, and no error to log
 
     return Protocol
+
+
+def spare_the_start() -> None:
+    """Leave what the start made (modules, tables, routes) out of the garbage collector's passes: it stays anyway.
+
+    A full pass over it stopped every request for 150 ms, on a busy machine for 600. The answer to a list of 1,000
+    makes tens of thousands of objects that die at once: with a youngest generation of 700 most passes are in vain.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
 
 
 @asynccontextmanager

@@ -46,12 +46,13 @@ async def _up(settings: Settings, *, as_json: bool) -> int:
     from trilith.app import cloud
     from trilith.cli import clouds_yaml, logging
     from trilith.cli import running as record
-    from trilith.serve import listening, until_stopped
+    from trilith.serve import listening, spare_the_start, until_stopped
 
     logging.setup(to_stderr=as_json)
     given = os.environ.pop("TRILITH_ADMIN_PASSWORD", "")  # no daemon that is started inherits it
     async with cloud(settings, admin_password=given) as running, listening(running.api, settings):
         await asyncio.to_thread(record.write, settings)
+        spare_the_start()
         password = await running.admin_password()
         if settings.clouds_yaml != "none" and not settings.simulated:
             await asyncio.to_thread(clouds_yaml.merge, settings, password)
