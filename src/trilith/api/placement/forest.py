@@ -1,13 +1,16 @@
 """Reading the layout of all providers, and keeping it while it holds.
 
-Each question reads two texts made in the database: a seal, which is the keys and revisions of all that a layout is
-made of, and the amounts in use. An unchanged seal is the same layout, whoever wrote (another process, too); only then
-are the rows themselves left alone. So the cost of a question is that of its answer, not of 1,000 hosts' rows.
+Each question reads one row made in the database: the amounts in use, and a seal of all that a layout is made of. An
+unchanged seal is the same layout, whoever wrote (another process, too); only then are the rows themselves left alone.
+So the cost of a question is that of its answer, not of 1,000 hosts' rows.
+
+The seal of a table is the number of its rows, the sums of their keys and revisions, and its newest change. Revisions
+only grow and keys are never used again, so rows that come, go or change always show in the sums.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -27,13 +30,13 @@ class Forest(NamedTuple):
 
 
 #: what was last read of a store, with its seal
-_kept: WeakKeyDictionary[Store, tuple[tuple[str, ...], Layout]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Store, tuple[tuple[Any, ...], Layout]] = WeakKeyDictionary()
 
 
 def read(reader: Reader, store: Store) -> Forest:
     """All providers with what hangs on them, as of the reader's snapshot."""
     row = reader.conn.execute(_state()).one()
-    seal, used = tuple(text or "" for text in row[1:]), [int(n) for n in row[0].split(",")] if row[0] else []
+    seal, used = tuple(row[1:]), [int(n) for n in row[0].split(",")] if row[0] else []
     known = _kept.get(store)
     if known is not None and known[0] == seal:
         return Forest(known[1], used)
@@ -44,22 +47,17 @@ def read(reader: Reader, store: Store) -> Forest:
 
 @lru_cache(maxsize=1)
 def _state() -> sa.Select[Any]:
-    """One row: the amounts in use and the seals of four tables, each in the order of the keys."""
-
-    def joined(noun: type[Any], *texts: Any) -> list[Any]:
-        t = REGISTRY[noun].table
-        rows = sa.select(*(text(t).label(f"c{n}") for n, text in enumerate(texts))).order_by(t.c.seq).subquery()
-        return [sa.select(sa.func.aggregate_strings(rows.c[f"c{n}"], ",")).scalar_subquery() for n in range(len(texts))]
-
-    def seal(t: sa.Table) -> Any:
-        return sa.cast(t.c.seq, sa.Text) + ":" + sa.cast(t.c.revision, sa.Text)
-
-    def use(t: sa.Table) -> Any:
-        return sa.cast(t.c.used, sa.Text)
-
-    return sa.select(
-        *joined(Inventory, use, seal),
-        *(part for noun in (ResourceProvider, ProviderTraits, ProviderAggregates) for part in joined(noun, seal)),
+    """One row: the amounts in use in the order of their keys, and the seals of four tables. Each is scanned once, but
+    for the first."""
+    i = REGISTRY[Inventory].table.c
+    ordered = sa.select(sa.cast(i.used, sa.Text).label("used")).order_by(i.seq).subquery()
+    parts = [sa.select(sa.func.aggregate_strings(ordered.c.used, ",").label("used")).subquery()]
+    for noun in (Inventory, ResourceProvider, ProviderTraits, ProviderAggregates):
+        c = REGISTRY[noun].table.c
+        figures = (sa.func.count(c.seq), sa.func.sum(c.seq), sa.func.sum(c.revision), sa.func.max(c.updated_at))
+        parts.append(sa.select(*(f.label(f"figure{n}") for n, f in enumerate(figures))).subquery())
+    return sa.select(*(column for part in parts for column in part.c)).select_from(
+        reduce(lambda one, other: one.join(other, sa.true()), parts[1:], parts[0])  # type: ignore[arg-type, return-value]
     )
 
 

@@ -44,7 +44,7 @@ class ProviderUpdate(msgspec.Struct, forbid_unknown_fields=True):
     parent_provider_uuid: Uuid | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class ProviderView(msgspec.Struct, omit_defaults=True):
+class ProviderView(msgspec.Struct, omit_defaults=True, gc=False):
     uuid: str
     name: str
     generation: int

@@ -17,19 +17,19 @@ from trilith.api.placement.wire import at_least, fresh
 from trilith.store.tx import Reader
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     used: int
     capacity: int
 
 
-class Summary(msgspec.Struct, omit_defaults=True):
+class Summary(msgspec.Struct, omit_defaults=True, gc=False):
     resources: dict[str, Usage]
     traits: list[str] | msgspec.UnsetType = msgspec.UNSET
     parent_provider_uuid: str | msgspec.UnsetType | None = msgspec.UNSET
     root_provider_uuid: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class AllocationRequest(msgspec.Struct, omit_defaults=True):
+class AllocationRequest(msgspec.Struct, omit_defaults=True, gc=False):
     """allocations: by provider; a list up to microversion 1.11."""
 
     allocations: dict[str, Any] | list[dict[str, Any]]

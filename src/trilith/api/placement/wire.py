@@ -132,7 +132,7 @@ def _accepts_json(accept: str) -> bool:
     return False
 
 
-class Link(msgspec.Struct):
+class Link(msgspec.Struct, gc=False):
     rel: str
     href: str
 
