@@ -53,17 +53,17 @@ STEPS: Final = (
     Step(29, ("evacuate_force",), "force in evacuate"),
     Step(30, ("live_force",), "force in live migration"),
     Step(31, ("console_tokens",), "os-console-auth-tokens for all types"),
-    Step(32, ("boot_tags",), "tag of networks at boot"),
-    Step(33, ("hypervisor_paging",), "paging of hypervisors"),
+    Step(32, ("boot_tags",), "tag of networks and disks at boot"),
+    Step(33, ("hypervisor_paging", "disk_boot_tags_lost"), "paging of hypervisors; by mistake no tag of disks"),
     Step(34, (), "checks of live migration later", "what can be known at once is checked at once in all versions"),
     Step(35, ("keypair_paging",), "paging of key pairs"),
     Step(36, ("no_proxies",), "proxies to other services are gone"),
-    Step(37, ("networks_required",), "networks is required at boot: a list, auto or none"),
+    Step(37, ("networks_required", "nic_boot_tags_lost"), "networks is required at boot; by a mistake without tag"),
     Step(38, ("status_checked",), "400 for an unknown status filter"),
-    Step(39, ("no_image_metadata",), "image metadata proxy and maxImageMeta are gone"),
+    Step(39, ("no_image_metadata",), "image metadata proxy, its quota in createImage and maxImageMeta are gone"),
     Step(40, ("usage_paging",), "paging of os-simple-tenant-usage"),
     Step(41, ("aggregate_uuid",), "uuid of aggregates"),
-    Step(42, (), "boot tags once more", "boot tags are taken from 2.32 on without the gap"),
+    Step(42, ("boot_tags_restored",), "tag of networks and disks at boot once more"),
     Step(43, ("no_hosts",), "os-hosts is gone"),
     Step(44, ("no_ip_actions",), "addFloatingIp and its kin are gone"),
     Step(45, ("image_id_body",), "createImage answers a body in place of a Location"),
@@ -141,6 +141,11 @@ MICROVERSIONS = Microversions(
 def has(version: Version, flag: str) -> bool:
     """Whether the difference `flag` holds in this version."""
     return version.minor >= _SINCE[flag]
+
+
+def boot_tags(version: Version, lost: str) -> bool:
+    """Whether a server's creation takes a tag. lost: the flag that took it away until it was restored."""
+    return has(version, "boot_tags") and (not has(version, lost) or has(version, "boot_tags_restored"))
 
 
 def since(flag: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from trilith.api.compute import (
@@ -20,6 +21,7 @@ from trilith.api.compute import (
     migrations,
     proxies,
     quotas,
+    removed,
     security_groups,
     server_actions,
     server_create,
@@ -315,8 +317,27 @@ _PROXIES = (
     ),
 )  # fmt: skip
 
+#: Nova's other path of its servers, from the time when they needed a word of their own to boot from volumes
+_VOLUMES_BOOT = tuple(
+    replace(route, path=route.path.replace("/servers", "/os-volumes_boot"), until=before("no_volumes_boot"))
+    for route in _SERVERS
+    if route.path in [f"{VERSION}{p}" for p in ("/servers", "/servers/detail", _S, f"{_S}/action")]
+)
+
+_AV = "os-assisted-volume-snapshots"
+_REMOVED = (
+    *(_route(method, path, removed.removed) for method, path in removed.TABLE),
+    _route("POST", f"/{_AV}", removed.create_snapshot, f"{_AV}:create", body=removed.CreateSnapshot),
+    _route(
+        "DELETE", f"/{_AV}/{{id}}", removed.delete_snapshot, f"{_AV}:delete", ok=204, query=("delete_info",),
+        strict=_STRICT,
+    ),
+)  # fmt: skip
+
 _PREFIX = "/compute"
-_ROUTES = (*_VERSIONS, *_FLAVORS, *_KEYPAIRS, *_SERVERS, *_GROUPS, *_OPERATOR, *_QUOTAS, *_PROXIES)
+_ROUTES = (
+    *_VERSIONS, *_FLAVORS, *_KEYPAIRS, *_SERVERS, *_GROUPS, *_OPERATOR, *_QUOTAS, *_PROXIES, *_VOLUMES_BOOT, *_REMOVED
+)  # fmt: skip
 
 SERVICE = Service(
     name="compute",

@@ -261,7 +261,8 @@ async def _create_image(call: Call, value: CreateImage) -> Answer:
     metadata = value.metadata if value.metadata is not UNSET else {}
 
     def body(tx: Tx, server: Server) -> Image:
-        server_details.check_metadata(tx, server.project_id, metadata)
+        if not has(call.version, "no_image_metadata"):
+            server_details.check_metadata(tx, server.project_id, metadata)
         return server_changes.snapshot(tx, call.actor, server, value.name.strip(), metadata)
 
     image = await change(call, "servers:create_image", "server.create_image", body)

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from trilith import errors
 from trilith.api.compute.faults import unexpected
-from trilith.api.compute.microversions import has
+from trilith.api.compute.microversions import boot_tags, has
 from trilith.api.compute.server_view import Shape
 from trilith.api.compute.wire import (
     Description,
@@ -238,7 +238,7 @@ def _refuse_unserved(call: Call, asked: NewServer) -> None:
     if asked.block_device_mapping is not UNSET and asked.block_device_mapping:
         raise _no_volumes()
     for item in _first(asked.block_device_mapping_v2, []):
-        if item.tag is not UNSET and not has(call.version, "boot_tags"):
+        if item.tag is not UNSET and not boot_tags(call.version, "disk_boot_tags_lost"):
             unexpected("tag")
 
 
@@ -303,7 +303,7 @@ def requested_networks(
     seen: set[str] = set()
     found = []
     for item in given:
-        if item.tag is not UNSET and not has(call.version, "boot_tags"):
+        if item.tag is not UNSET and not boot_tags(call.version, "nic_boot_tags_lost"):
             unexpected("tag")
         found.append(_network(item, seen))
     return tuple(found)

@@ -82,7 +82,8 @@ async def create_backup(call: Call, value: CreateBackup) -> Answer:
     metadata = value.metadata if value.metadata is not UNSET else {}
 
     def body(tx: Tx, server: Server) -> Image:
-        server_details.check_metadata(tx, server.project_id, metadata)
+        if not has(call.version, "no_image_metadata"):
+            server_details.check_metadata(tx, server.project_id, metadata)
         return server_changes.backup(
             tx, call.actor, server, value.name.strip(), value.backup_type, rotation, metadata=metadata
         )

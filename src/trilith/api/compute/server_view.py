@@ -197,8 +197,10 @@ class Shape:
         self.more_attributes = self.attributes and has(version, "extended_attributes")
         self.hostname = everything and has(version, "hostname")
         self.locked = has(version, "locked")
-        self.host_status = (
-            everything and has(version, "host_status") and call.can("os_compute_api:servers:show:host_status")
+        tells_host = everything and has(version, "host_status")
+        self.any_host_status = tells_host and call.can("os_compute_api:servers:show:host_status")
+        self.host_status = self.any_host_status or (
+            tells_host and call.can("os_compute_api:servers:show:host_status:unknown-only")
         )
         self.description = has(version, "description")
         self.tags = has(version, "tags")
@@ -314,7 +316,8 @@ class Shape:
         if self.locked:
             made.locked = server.locked
         if self.host_status:
-            made.host_status = _host_status(around.nodes.get(server.node))
+            shown = _host_status(around.nodes.get(server.node))
+            made.host_status = shown if self.any_host_status or shown == "UNKNOWN" else UNSET
         if self.description:
             made.description = server.description or None
         if self.tags:
@@ -362,8 +365,11 @@ class Shape:
 
 
 def _host_status(node: Node | None) -> str:
+    """UNKNOWN is a node that does not answer; DOWN one that an operator says is down."""
     if node is None:
         return ""
-    if node.forced_down or not node.alive:
+    if node.forced_down:
         return "DOWN"
-    return "UP" if node.enabled else "MAINTENANCE"
+    if not node.enabled:
+        return "MAINTENANCE"
+    return "UP" if node.alive else "UNKNOWN"

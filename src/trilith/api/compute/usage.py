@@ -56,7 +56,7 @@ def _window(call: Call) -> tuple[float, float]:
 
 
 def _servers(
-    reader: Reader, call: Call, start: float, end: float, project: str, limit: int | None, marker: str
+    reader: Reader, call: Call, start: float, end: float, project: str, limit: int, marker: str
 ) -> list[Server]:
     t = REGISTRY[Server].table.c
     clauses = [t.launched_at > 0, t.launched_at < end, sa.or_(t.deleted_at == 0, t.deleted_at > start)]
@@ -125,7 +125,7 @@ async def index(call: Call) -> dict[str, Any]:
     found: dict[str, Any] = {
         "tenant_usages": [_view(p, one, start, end, detailed=detailed) for p, one in _sums(servers, start, end).items()]
     }
-    if limit and servers and len(servers) == limit:
+    if has(call.version, "usage_paging") and servers and len(servers) == limit:
         found["tenant_usages_links"] = paging.next_link(call, "/os-simple-tenant-usage", servers[-1].id)
     return found
 
@@ -141,15 +141,16 @@ async def show(call: Call) -> dict[str, Any]:
     if project not in sums:
         return {"tenant_usage": {}}
     found: dict[str, Any] = {"tenant_usage": _view(project, sums[project], start, end, detailed=True)}
-    if limit and len(servers) == limit:
+    if has(call.version, "usage_paging") and len(servers) == limit:
         path = f"/os-simple-tenant-usage/{project}"
         found["tenant_usage_links"] = paging.next_link(call, path, servers[-1].id)
     return found
 
 
-def _pages(call: Call) -> tuple[int | None, str]:
+def _pages(call: Call) -> tuple[int, str]:
+    """Versions without paging are cut at the same size, and say nothing of it."""
     if not has(call.version, "usage_paging"):
-        return None, ""
+        return paging.MAX, ""
     return paging.limit_of(call), paging.marker_of(call)
 
 
