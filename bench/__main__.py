@@ -47,6 +47,12 @@ def _restarts(table: Table, plan: Plan) -> None:
     restarts.run(table, plan)
 
 
+def _security_groups(table: Table, plan: Plan) -> None:
+    from bench import security_groups
+
+    security_groups.run(table, plan)
+
+
 SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "control": (control.run, False),
     "requests": (_requests, False),
@@ -56,6 +62,7 @@ SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "containers": (_containers, True),
     "machines": (_machines, True),
     "restarts": (_restarts, True),
+    "security-groups": (_security_groups, True),
 }
 
 

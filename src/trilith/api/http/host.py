@@ -228,7 +228,7 @@ def _with(actor: Actor, request_id: str, address: str) -> Actor:
 async def _body(host: Host, route: Route, request: Request[Any, Any, Any], headers: dict[str, str]) -> Any:
     if route.stream:
         return None
-    limit = host.settings.max_body
+    limit = max(host.settings.max_body, route.most_body)
     if int(headers.get("content-length") or 0) > limit:
         raise errors.TooLarge(f"The body is over {limit} bytes.")
     if route.body is None:

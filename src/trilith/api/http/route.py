@@ -59,6 +59,7 @@ class Route:
     statuses: tuple[int, ...] = ()
     query: tuple[str, ...] = ()
     stream: bool = False  # the handler reads the request body itself, unbounded by max_body
+    most_body: int = 0  # bytes, where a request of this route may be larger than max_body
 
 
 class ByteStream(Protocol):

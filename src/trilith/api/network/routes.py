@@ -34,6 +34,8 @@ from trilith.api.network.policy import POLICIES
 
 PREFIX = "/network"
 Handler = Callable[[Call], Awaitable[Any]]
+#: bytes of a request that makes 10,000 rules at once, written at length
+_MANY_RULES = 8 << 20
 _PAGING = ("limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields")
 
 
@@ -44,13 +46,14 @@ def _crud(
     delete: Handler,
     listed: Handler | None = None,
     shown: Handler | None = None,
+    most_body: int = 0,
 ) -> list[Route]:
     """The five routes of a resource."""
     base = f"/v2.0/{noun.path or noun.plural}"
     one = f"{base}/{{id}}"
     found = [
         Route("GET", base, listed or index(noun), query=(*noun.filters, *_PAGING)),
-        Route("POST", base, create[0], body=create[1], ok=201, statuses=(409,)),
+        Route("POST", base, create[0], body=create[1], ok=201, statuses=(409,), most_body=most_body),
         Route("GET", one, shown or show(noun), query=("fields",)),
         Route("DELETE", one, delete, ok=204, statuses=(409, 412)),
     ]
@@ -144,6 +147,7 @@ ROUTES: tuple[Route, ...] = (
         (security_groups.create_rule, security_groups.CreateRuleBody),
         None,
         security_groups.delete_rule,
+        most_body=_MANY_RULES,
     ),
     *_crud(
         subnet_pools.POOL,
