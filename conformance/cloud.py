@@ -31,7 +31,7 @@ def simulated(folder: Path, *, enforce_format: bool) -> Iterator[Target]:
     with _files(folder / "files") as files:
         listen = f"127.0.0.1:{_free_port()}"
         args = ("--simulated", "2", "--clouds-yaml", "none")
-        up = Up(folder / "cloud", listen=listen, env=_settings(files, enforce_format), args=args)
+        up = Up(folder / "cloud", listen=listen, env=_settings(folder, files, enforce_format), args=args)
         facts = up.start()
         try:
             with _connected(facts) as (root, sdk):
@@ -49,7 +49,7 @@ def real(folder: Path, pillar: str) -> Iterator[Target]:
     plan = Plan(folder)
     with Namespace(plan) as namespace, _files(folder / "files") as files:
         env = {"TRILITH_NODE_NAME": "conformance", "TRILITH_CONTAINER_POOL_GIB": "16"}
-        up = Up(folder / "cloud", listen=plan.listen(), env=_settings(files, True) | env,
+        up = Up(folder / "cloud", listen=plan.listen(), env=_settings(folder, files, True) | env,
                 args=("--clouds-yaml", "none"))  # fmt: skip
         facts = up.start()
         try:
@@ -67,13 +67,17 @@ def real(folder: Path, pillar: str) -> Iterator[Target]:
             up.down()
 
 
-def _settings(files: str, enforce_format: bool) -> dict[str, str]:
+def _settings(folder: Path, files: str, enforce_format: bool) -> dict[str, str]:
     settings = {
         "LOCKOUT_ATTEMPTS": LOCKOUT_ATTEMPTS,
         "LOCKOUT_SECONDS": LOCKOUT_SECONDS,
         "PASSWORD_HISTORY": PASSWORD_HISTORY,
         "IMAGE_FORMAT_CHECK": str(enforce_format).lower(),
         "IMAGE_IMPORT_ALLOW": urlsplit(files).netloc,
+        # by weight and by name in the same order, which Tempest's two ways to compare them take for granted
+        "IMAGE_STORES": f"archive:20={folder / 'archive'},fast:10={folder / 'fast'},web=http",
+        "IMAGE_LOCATIONS": "true",
+        "IMAGE_CONVERSION": "raw",
         "ADMIN_PASSWORD": secrets.token_urlsafe(12),
     }
     return {f"TRILITH_{key}": str(value) for key, value in settings.items()}

@@ -210,7 +210,7 @@ async def test_too_large_and_a_full_disk_are_413(cloud: ApiCloud, monkeypatch: p
     image = await make(cloud, alice)
 
     def full(self: blobs.Sink, data: bytes) -> None:
-        with blobs._full_disk():
+        with blobs.full_disk():
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

@@ -12,7 +12,9 @@ from trilith import errors
 #: declared disk format → what the content may be found to be
 _ACCEPTED: dict[str, frozenset[str]] = {
     "raw": frozenset({"raw", "gpt"}),
+    "gpt": frozenset({"gpt"}),
     "iso": frozenset({"iso", "gpt"}),
+    "luks": frozenset({"luks"}),
     "vhd": frozenset({"vhd"}),
     "vhdx": frozenset({"vhdx"}),
     "vmdk": frozenset({"vmdk"}),
@@ -23,6 +25,9 @@ _OPAQUE = frozenset({"raw", "gpt"})
 #: beginnings of archives: (offset, bytes)
 _TAR = ((257, b"ustar"), (0, b"\x1f\x8b"), (0, b"\xfd7zXZ\x00"), (0, b"\x28\xb5\x2f\xfd"), (0, b"BZh"))
 _SQUASHFS = ((0, b"hsqs"),)
+#: both versions of the header of Parallels' images (docs/interop/parallels.txt of QEMU)
+_PLOOP = ((0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"))
+_MARKED = {"root-tar": _TAR, "squashfs": _SQUASHFS, "ploop": _PLOOP}
 _HEAD = 512
 
 
@@ -96,8 +101,8 @@ class Inspection:
 
     def _match(self, names: set[str]) -> None:
         declared = self._declared
-        if declared in ("root-tar", "squashfs"):
-            marks = _TAR if declared == "root-tar" else _SQUASHFS
+        if declared in _MARKED:
+            marks = _MARKED[declared]
             if not any(self._head[at : at + len(mark)] == mark for at, mark in marks):
                 raise errors.Invalid(
                     f"Image content did not match disk_format: it is no {declared}.", field="disk_format"

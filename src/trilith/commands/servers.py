@@ -154,6 +154,12 @@ def usable_image(tx: Tx, actor: Actor, image_id: str) -> Image:
         raise errors.Invalid(f"Image {image_id} could not be found.", field="imageRef")
     if image.state is not ImageState.ACTIVE:
         raise errors.Invalid(f"Image {image_id} is not active.", field="imageRef")
+    if not image.sha256:
+        raise errors.Invalid(
+            f"The data of image {image_id} was not read yet from where it lies, or is not fit to boot.",
+            hint=image.message or "Try again when its task has ended.",
+            field="imageRef",
+        )
     if not forms_allow(image.disk_format, image.properties):
         raise errors.Invalid(
             f"Image {image_id} has the disk format {image.disk_format}, which boots on no pillar.", field="imageRef"

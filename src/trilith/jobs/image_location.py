@@ -1,4 +1,7 @@
-"""The job that hashes what a location serves, and looks whether it is safe. Nothing of it is kept."""
+"""The job that hashes what a location serves, and looks whether it is safe. Nothing of it is kept.
+
+The declared format is not enforced here, as the image service owns none of this data: what boots from it looks again.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from trilith.store.tx import Tx
 async def _hash(context: Context[LocationArgs]) -> None:
     args, settings = context.args, context.services.settings
     image = await context.store.read(lambda r: r.get(Image, args.image_id))
-    inspection = Inspection(image.disk_format, enforce=settings.image_format_check, container=image.container_format)
+    inspection = Inspection(image.disk_format, enforce=False, container=image.container_format)
     async with blobs.sink(context.services.blobs, inspection, limit=args.limit, also=args.hash_algo) as sink:
         await download(args.url, sink.write, allow=settings.image_import_allow)
         facts = await asyncio.to_thread(sink.finish)

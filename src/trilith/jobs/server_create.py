@@ -13,7 +13,7 @@ from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports
 from trilith.commands.server_networks import OWNER
-from trilith.jobs import arguments, server_plan, vendor_data
+from trilith.jobs import arguments, image_presence, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, server
 from trilith.model import server as model
@@ -214,6 +214,7 @@ async def lay_out(context: Context[Any]) -> None:
         return found.node, server_plan.build(reader, context.services, found), ids
 
     await vendor_data.gather(context.services, context.job.resource_id)
+    await image_presence.bring(context.services, context.job.resource_id)
     node, plan, ids = await context.store.read(read)
     context.memo["ports"] = ids
     try:

@@ -116,7 +116,7 @@ def _password(reader: Reader, server: Server) -> str:
 
 
 def _blob(services: Services, sha256: str, disk_format: str, properties: dict[str, str]) -> BlobSource:
-    return BlobSource(sha256=sha256, path=str(services.blobs / sha256), disk_format=disk_format, properties=properties)
+    return BlobSource(sha256=sha256, path=str(services.blob(sha256)), disk_format=disk_format, properties=properties)
 
 
 def _kernel(services: Services, properties: dict[str, str]) -> BlobSource | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import server_root
-from trilith.jobs import arguments, server_plan, vendor_data
+from trilith.jobs import arguments, image_presence, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, require_node, server, wait_up
 from trilith.model import server as model
@@ -30,6 +30,7 @@ def _with_image(found: Server, args: arguments.Rebuild) -> Server:
 async def _rebuild(context: Context[arguments.Rebuild]) -> None:
     found = _with_image(await server(context), context.args)
     await vendor_data.gather(context.services, found.id)
+    await image_presence.bring(context.services, found.id)
     plan = await context.store.read(lambda r: server_plan.build(r, context.services, found))
     await order(context, require_node(found), "guest.rebuild", PlanArgs(plan), timeout=600)
 

@@ -25,9 +25,7 @@ async def convert_image(source: Path, target: Path, disk_format: str, wanted: st
     """
     if wanted not in _WANTED:
         raise Unsupported(f"Images are not converted to {wanted}.", capability="image.conversion")
-    facts = await asyncio.to_thread(
-        inspect_disk, source, "raw" if disk_format == "gpt" else disk_format, max_virtual_gib=Limits().max_virtual_gib
-    )
+    facts = await asyncio.to_thread(inspect_disk, source, disk_format, max_virtual_gib=Limits().max_virtual_gib)
     made = target.parent
     await asyncio.to_thread(made.mkdir, parents=True, exist_ok=True)
     name = f"{uuid.uuid4().hex}.part"

@@ -14,6 +14,7 @@ from trilith.errors import Invalid, Unsupported
 CLAIMS: dict[str, tuple[str, ...]] = {
     "qcow2": ("qcow2",),
     "raw": ("raw", "gpt"),
+    "gpt": ("gpt",),
     "vmdk": ("vmdk",),
     "vhd": ("vhd",),
     "vhdx": ("vhdx",),
