@@ -49,7 +49,7 @@ class SimulatedNetwork:
 
     def __init__(self) -> None:
         self.nouns: dict[tuple[str, str], Noun] = {}
-        self.plugs: dict[str, str] = {}  # port → node
+        self.plugs: dict[str, set[str]] = {}  # port → nodes: two while a server moves from one to the other
         self.nodes: list[str] = []
         self.fault: Fault = no_fault
         self._up: dict[str, str] = {}
@@ -103,19 +103,25 @@ class SimulatedNetwork:
         return
 
     def plug(self, node: str, port_id: str) -> None:
-        self.plugs[port_id] = node
+        self.plugs.setdefault(port_id, set()).add(node)
         self._settle()
 
-    def unplug(self, port_id: str) -> None:
-        self.plugs.pop(port_id, None)
+    def unplug(self, port_id: str, node: str = "") -> None:
+        """node: "" for all of them."""
+        left = self.plugs.pop(port_id, set()) - {node} if node else set()
+        if left:
+            self.plugs[port_id] = left
         self._settle()
 
     def _settle(self) -> None:
         up: dict[str, str] = {}
-        for port_id, node in self.plugs.items():
+        for port_id, nodes in self.plugs.items():
             noun = self.nouns.get(("port", port_id))
-            if isinstance(noun, PortSpec) and noun.admin_up and noun.host in ("", node):
-                up[port_id] = node
+            if not isinstance(noun, PortSpec) or not noun.admin_up:
+                continue
+            for node in sorted(nodes):
+                if noun.host in ("", node):
+                    up[port_id] = node
         for port_id in set(up) | set(self._up):
             if up.get(port_id) != self._up.get(port_id):
                 binding = Binding(port_id=port_id, up=port_id in up, chassis=up.get(port_id, ""))
@@ -151,7 +157,7 @@ class SimulatedSwitch:
         port = self._ifnames.pop(ifname, None)
         if port is not None:
             self._keep()
-            self._fabric.unplug(port)
+            self._fabric.unplug(port, self._node)
 
     async def raise_link(self, ifname: str) -> None:
         self._fabric.fault("raise_link")
