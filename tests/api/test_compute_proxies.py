@@ -158,3 +158,22 @@ async def test_a_private_flavor_is_for_its_projects_servers_only(cloud: ApiCloud
     made = await alice.ask("POST", "/servers", json={"server": server})
     assert made.status_code == 202, made.text
     await alice.settle(made.json()["server"]["id"])
+
+
+async def test_a_network_is_made_for_whom_has_none(cloud: ApiCloud) -> None:
+    alice = await member(cloud)
+    body = {"name": "x", "flavorRef": await alice.flavor(), "imageRef": await alice.image(), "networks": "auto"}
+    made = await alice.ask("POST", "/servers", "2.37", json={"server": {**body, "min_count": 2}})
+    assert made.status_code == 202, made.text
+    again = await alice.ask("POST", "/servers", "2.37", json={"server": body})
+    assert again.status_code == 202, again.text
+    await alice.settle(again.json()["server"]["id"])
+    servers = (await alice.get("/servers/detail", "2.37"))["servers"]
+    assert [list(s["addresses"]) for s in servers] == [["auto_allocated_network"]] * 3
+    routers = (await cloud.client.get("/network/v2.0/routers", headers=alice.headers)).json()["routers"]
+    assert len(routers) == 1
+    assert routers[0]["external_gateway_info"]
+    bob = await member(cloud, "bob", "beta")
+    none = await bob.ask("POST", "/servers", "2.37", json={"server": {**body, "networks": "none"}})
+    assert none.status_code == 202, none.text
+    assert (await cloud.client.get("/network/v2.0/routers", headers=bob.headers)).json()["routers"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trilith.model import auto_allocation as aa
 from trilith.model import console as c
 from trilith.model import identity as i
 from trilith.model import identity_extensions as ie
@@ -149,6 +150,7 @@ table_of(md.MetadefResourceType, "metadef_resource_types", unique=(("name",),))
 
 # networks
 table_of(n.Network, "networks", noun="network", index=(("project_id",),))
+table_of(aa.AutoAllocation, "auto_allocations")
 table_of(n.Subnet, "subnets", noun="subnet", index=(("network_id",), ("project_id",)))
 table_of(n.Port, "ports", noun="port", index=(("network_id",), ("device_id",), ("project_id",)))
 table_of(

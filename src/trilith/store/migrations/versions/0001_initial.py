@@ -62,6 +62,8 @@ def upgrade() -> None:
         "address:text targets:text",
     )
     index("audit_at", "audit", "at")
+    table("auto_allocations", RECORD, "network_id:text router_id:text")
+    index("auto_allocations_id", "auto_allocations", "id", unique=True)
     table("blob_references", RECORD, "sha256:text holder_kind:text holder_id:text store:text")
     index("blob_references_holder_id", "blob_references", "holder_id")
     index("blob_references_id", "blob_references", "id", unique=True)
