@@ -80,11 +80,12 @@ def entry(url: str, user: str, password: str, project: str) -> dict[str, Any]:
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """clouds.yaml of a running cloud, with its administrator and a member of another project."""
     place = tmp_path_factory.mktemp("cloud")
+    (place / "vnc.html").touch()  # no browser opens it here
     argv = ["up", "--state", str(place / "state"), "--listen", f"127.0.0.1:{free_port()}", "--simulated", "2", "--json"]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "trilith.cli.main", *argv],
-            env=os.environ | {"TRILITH_ADMIN_PASSWORD": PASSWORD},
+            env=os.environ | {"TRILITH_ADMIN_PASSWORD": PASSWORD, "TRILITH_NOVNC": str(place)},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -270,6 +271,15 @@ def test_the_console_log_is_read(cli: Cli) -> None:
     assert "c1" in cli.ok("console", "c1", "--log")
     assert len(cli.json("console", "c1", "--log", "-n", "3")["output"].splitlines()) <= 3
     cli.ok("delete", "c1")
+
+
+def test_the_url_of_a_screen_is_printed_where_there_is_one(cli: Cli) -> None:
+    cli.ok("launch", "tiny", "v1", "--pillar", "kvm")
+    assert "/console/vnc.html?path=" in cli.ok("console", "v1", "--url")
+    assert cli.json("console", "v1", "--url")["type"] == "novnc"
+    cli.ok("launch", "tiny", "v2", "--pillar", "lxc")
+    assert "Unavailable console type novnc" in cli.fails("console", "v2", "--url")
+    cli.ok("delete", "v1", "v2")
 
 
 def test_a_command_runs_inside_and_its_exit_code_is_ours(cli: Cli) -> None:
