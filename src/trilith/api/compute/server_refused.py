@@ -28,7 +28,6 @@ class Refusal:
     kind: type[errors.TrilithError]
     hint: str = ""
     since: str = ""
-    until: str = ""
 
 
 REFUSED: dict[str, Refusal] = {
@@ -43,7 +42,7 @@ REFUSED |= {name: Refusal("os-admin-actions:inject_network_info", name, _BAD) fo
 async def refuse(call: Call, name: str, _value: Any) -> NoReturn:
     """Raises Missing, Forbidden or Conflict (a lock) first, then the refusal."""
     refusal = REFUSED[name]
-    if (refusal.since and not has(call.version, refusal.since)) or (refusal.until and has(call.version, refusal.until)):
+    if refusal.since and not has(call.version, refusal.since):
         raise errors.Invalid(f"There is no such action: {name}")
 
     def body(_tx: Tx, _server: Server) -> None:

@@ -213,7 +213,9 @@ class SimulatedCompute:
 
     async def screen(self, server_id: str) -> ConsoleEndpoint:
         self.fault("screen")
-        guest = self._running(server_id)
+        guest = self._get(server_id)
+        if guest.power not in (PowerState.RUNNING, PowerState.PAUSED):  # a paused machine's screen stands still
+            raise errors.Conflict(f"The server {server_id} is not running.", hint="Start it first.")
         if not self.capabilities.vnc_console:
             raise errors.Unsupported(f"The server {server_id} has no screen.", capability="vnc_console")
         if server_id not in self._screens:
