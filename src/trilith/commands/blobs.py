@@ -166,7 +166,8 @@ class Sink:
             self._discarded = True
             if self._file is not None:
                 self._file.close()
-            self.temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self.temporary.unlink()
 
 
 @asynccontextmanager

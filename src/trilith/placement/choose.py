@@ -9,7 +9,7 @@ from trilith.model.guest import Pillar
 
 #: image formats → the pillars whose form they can become
 CONTAINER_FORMATS = ("root-tar", "squashfs")
-DISK_ONLY_FORMATS = ("qcow2", "raw", "vmdk", "vdi", "vhd", "vhdx", "iso", "ploop", "ami")
+DISK_ONLY_FORMATS = ("qcow2", "raw", "gpt", "vmdk", "vdi", "vhd", "vhdx", "iso", "ploop", "ami")
 
 #: img_hv_type and hw_vm_mode values → pillar (Nova's hypervisor type names)
 HV_TYPES: dict[str, Pillar] = {
