@@ -78,8 +78,8 @@ def render(target: Target, folder: Path) -> str:
             # of volumes, which are not there yet
             **dict.fromkeys(("volume_backed_live_migration", "attach_encrypted_volume", "swap_volume",
                              "volume_multiattach"), False),
-            # there is no SPICE; and the one test of serial consoles sends text where Tempest's own websocket takes bytes,
-            # so it passes nowhere (tests/api/test_consoles.py stands in for it)
+            # there is no SPICE; and the one test of serial consoles gives text to Tempest's own websocket, which takes
+            # bytes, so it passes nowhere (tests/api/test_consoles.py stands in for it)
             "spice_console": False, "serial_console": False,
             "unified_limits": False,
             "dhcp_domain": "", "scheduler_enabled_filters": "all", "nova_policy_roles": "admin,member,reader,manager"},
