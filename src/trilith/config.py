@@ -118,6 +118,21 @@ class Settings:
     run: str = ""
 
     @property
+    def issuers(self) -> dict[str, str]:
+        """Of oidc_issuers: issuer → audience. Raises Invalid."""
+        found: dict[str, str] = {}
+        for entry in self.oidc_issuers:
+            issuer, bar, audience = entry.partition("|")
+            if not bar or not audience or not issuer.startswith(("https://", "http://")):
+                raise errors.Invalid(
+                    f"oidc_issuers: {entry!r} is not of the form URL|audience.",
+                    hint="For example https://login.example.org/realms/staff|my-cloud.",
+                    field="oidc_issuers",
+                )
+            found[issuer] = audience
+        return found
+
+    @property
     def host(self) -> str:
         return self.listen.rpartition(":")[0].strip("[]") or "127.0.0.1"
 
@@ -142,7 +157,9 @@ def load(path: Path | None = None, **given: Any) -> Settings:
     names = {f.name for f in fields(Settings)}
     env = {n: os.environ[f"TRILITH_{n.upper()}"] for n in names if f"TRILITH_{n.upper()}" in os.environ}
     settings = _apply(settings, env, "the environment")
-    return _apply(settings, {k: v for k, v in given.items() if v is not None}, "the command line")
+    settings = _apply(settings, {k: v for k, v in given.items() if v is not None}, "the command line")
+    _ = settings.issuers  # what is wrong in it is told at the start, not at the first log-in
+    return settings
 
 
 def _apply(settings: Settings, values: dict[str, Any], origin: str) -> Settings:

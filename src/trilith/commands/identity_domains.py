@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
+from trilith.commands.identity_federation import delete_provider
 from trilith.commands.identity_roles import erase_role
 from trilith.commands.identity_rules import check_changeable, check_deletable, erase_group, erase_target, erase_user
 from trilith.model.identity import Domain, Group, Project, Role, User
-from trilith.model.identity_extensions import DomainConfig
+from trilith.model.identity_extensions import DomainConfig, IdentityProvider
 from trilith.store.tx import Tx
 
 
@@ -42,6 +43,8 @@ def delete_domain(tx: Tx, domain_id: str) -> None:
     for role in tx.select(Role, domain_id=domain_id):
         erase_role(tx, role.id)
         tx.remove(role)
+    for provider in tx.select(IdentityProvider, domain_id=domain_id):
+        delete_provider(tx, provider.id)
     tx.remove_where(DomainConfig, id=domain_id)
     erase_target(tx, "domain", domain_id)
     tx.remove(domain)

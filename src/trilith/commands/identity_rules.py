@@ -21,7 +21,13 @@ from trilith.model.identity import (
     Trust,
     User,
 )
-from trilith.model.identity_extensions import AccessToken, ProjectEndpoint, ProjectEndpointGroup, RequestToken
+from trilith.model.identity_extensions import (
+    AccessToken,
+    FederatedUser,
+    ProjectEndpoint,
+    ProjectEndpointGroup,
+    RequestToken,
+)
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
@@ -86,6 +92,7 @@ def erase_user(tx: Tx, user_id: str) -> None:
     tx.remove_where(ApplicationCredential, user_id=user_id)
     tx.remove_where(AccessRule, user_id=user_id)
     tx.remove_where(AccessToken, user_id=user_id)
+    tx.remove_where(FederatedUser, user_id=user_id)
     tx.remove_where(RequestToken, user_id=user_id)
     remove_trusts(tx, tx.select(Trust, sa.or_(t.trustor_user_id == user_id, t.trustee_user_id == user_id)))
 

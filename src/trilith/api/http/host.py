@@ -20,6 +20,7 @@ from litestar.response import Stream
 
 from trilith import errors
 from trilith.api.http.call import Call
+from trilith.api.http.oidc import IssuerKeys
 from trilith.api.http.policies import Policies
 from trilith.api.http.route import ANY, PUBLIC, Answer, MethodNotAllowed, Route, Service
 from trilith.api.http.tickets import Tickets
@@ -64,6 +65,7 @@ class Host:
     started: float = 0.0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tickets: Tickets = field(default_factory=Tickets)
+    issuers: IssuerKeys = field(default_factory=IssuerKeys)
 
     async def write(self, fn: Callable[[Tx], T], *, actor: Actor, action: str) -> T:
         try:

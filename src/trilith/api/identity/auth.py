@@ -74,7 +74,7 @@ async def create_token(call: Call) -> Answer:
     # whom a trust or an application credential speaks for met the rules when that was made
     delegated = valid.trust is not None or valid.app_credential is not None or valid.access is not None
     if not delegated and not auth_receipts.enough(valid.user, valid.token.methods):
-        return _receipt(tokens, valid, now)
+        return receipt_for(tokens, valid, now)
     if valid.trust is not None and valid.trust.remaining_uses >= 0:
         trust_id = valid.trust.id
         await call.host.write(lambda tx: consume_trust(tx, trust_id), actor=valid.actor, action="auth.trust")
@@ -89,7 +89,7 @@ def issued(call: Call, tokens: Tokens, valid: Valid, generation: int) -> Answer:
     return Answer(shown, headers={"X-Subject-Token": text, "Vary": "X-Auth-Token"})
 
 
-def _receipt(tokens: Tokens, valid: Valid, now: float) -> Answer:
+def receipt_for(tokens: Tokens, valid: Valid, now: float) -> Answer:
     receipt = Receipt(
         user_id=valid.user.id,
         methods=valid.token.methods,
@@ -148,7 +148,7 @@ async def _verify(call: Call, identity: Identity, found: Found, now: float) -> N
             f"The password is expired and needs to be changed for user: {user.id}.",
             hint="Change it with POST /v3/users/{user_id}/password.",
         )
-    await _note_activity(call, user, now)
+    await note_log_in(call, user, now)
 
 
 async def _passcode(call: Call, user: User | None, passcode: str) -> bool:
@@ -168,7 +168,7 @@ def is_inactive(call: Call, user: User, now: float) -> bool:
     return inactive(user, now, call.host.settings.inactive_days)
 
 
-async def _note_activity(call: Call, user: User, now: float) -> None:
+async def note_log_in(call: Call, user: User, now: float) -> None:
     """Once a day at most, and only where a setting makes use of it: a log-in is no write else."""
     if call.host.settings.inactive_days <= 0 or now - user.last_active_at < 86400:
         return

@@ -66,10 +66,15 @@ async def show_catalog(call: Call) -> dict[str, Any]:
     return {"catalog": entries, "links": listing.links(call, "/v3/auth/catalog")}
 
 
-def accessible_projects(reader: Reader, user_id: str, *clauses: listing.Clause) -> list[Project]:
-    """Projects on which the user has a role, by assignment or inheritance, enabled or not."""
+def accessible_projects(
+    reader: Reader, user_id: str, *clauses: listing.Clause, groups: tuple[str, ...] = ()
+) -> list[Project]:
+    """Projects on which the user has a role, by assignment or inheritance, enabled or not.
+
+    groups: those that an identity provider puts the user in for now.
+    """
     t = REGISTRY[Project].table.c
-    given = given_to(reader, user_id)
+    given = given_to(reader, user_id, groups)
     direct = {a.target_id for a in given if a.target_kind == "project" and not a.inherited}
     domains = {a.target_id for a in given if a.target_kind == "domain" and a.inherited}
     level = {a.target_id for a in given if a.target_kind == "project" and a.inherited}
@@ -82,20 +87,25 @@ def accessible_projects(reader: Reader, user_id: str, *clauses: listing.Clause) 
     return reader.select(Project, t.id.in_(direct) | t.domain_id.in_(domains), *clauses)
 
 
+async def _groups(call: Call) -> tuple[str, ...]:
+    """Of the caller's token."""
+    return (await tokens_of(call).valid(call.headers["x-auth-token"])).token.group_ids
+
+
 async def auth_projects(call: Call) -> dict[str, Any]:
     """200: enabled projects that the caller's user may have a token for."""
     t = REGISTRY[Project].table.c
-    user_id = call.actor.user_id
-    found = await call.read(lambda r: accessible_projects(r, user_id, t.enabled.is_(True)))
+    user_id, groups = call.actor.user_id, await _groups(call)
+    found = await call.read(lambda r: accessible_projects(r, user_id, t.enabled.is_(True), groups=groups))
     return listing.plain(call, "projects", "/v3/auth/projects", [project_view(call, p) for p in found])
 
 
 async def auth_domains(call: Call) -> dict[str, Any]:
     """200: enabled domains that the caller's user may have a token for."""
-    user_id = call.actor.user_id
+    user_id, groups = call.actor.user_id, await _groups(call)
 
     def look(reader: Reader) -> list[Domain]:
-        ids = [a.target_id for a in given_to(reader, user_id) if a.target_kind == "domain" and not a.inherited]
+        ids = [a.target_id for a in given_to(reader, user_id, groups) if a.target_kind == "domain" and not a.inherited]
         return reader.select(Domain, id=ids, enabled=True)
 
     found = await call.read(look)
@@ -104,7 +114,7 @@ async def auth_domains(call: Call) -> dict[str, Any]:
 
 async def auth_system(call: Call) -> dict[str, Any]:
     """200: whether the caller's user may have a token for the system."""
-    user_id = call.actor.user_id
-    given = await call.read(lambda r: given_to(r, user_id))
+    user_id, groups = call.actor.user_id, await _groups(call)
+    given = await call.read(lambda r: given_to(r, user_id, groups))
     shown = [{"all": True}] if any(a.target_kind == SYSTEM for a in given) else []
     return listing.plain(call, "system", "/v3/auth/system", shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trilith.api.http.route import PUBLIC, Route
-from trilith.api.identity import domain_config, endpoint_filters, oauth1
+from trilith.api.identity import auth_tokens, domain_config, endpoint_filters, federation, federation_auth, oauth1
 from trilith.api.identity.table import route
 
 _GROUP = "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}"
@@ -117,4 +117,31 @@ _DOMAIN_CONFIG = (
     ),
 )
 
-EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS, *_OAUTH1, *_DOMAIN_CONFIG)
+_IDP = "/v3/OS-FEDERATION/identity_providers/{idp_id}"
+_PROTOCOL = f"{_IDP}/protocols/{{protocol_id}}"
+_MAPPING = "/v3/OS-FEDERATION/mappings/{mapping_id}"
+
+_FEDERATION = (
+    route("GET", "/v3/OS-FEDERATION/identity_providers", federation.list_providers, "list_identity_providers"),
+    route("PUT", _IDP, federation.create_provider, "create_identity_provider", federation.ProviderBody, 201),
+    route("GET", _IDP, federation.show_provider, "get_identity_provider"),
+    route("PATCH", _IDP, federation.update_provider, "update_identity_provider", federation.ProviderBody),
+    route("DELETE", _IDP, federation.delete_provider, "delete_identity_provider"),
+    route("GET", f"{_IDP}/protocols", federation.list_protocols, "list_protocols"),
+    route("PUT", _PROTOCOL, federation.create_protocol, "create_protocol", federation.ProtocolBody, 201),
+    route("GET", _PROTOCOL, federation.show_protocol, "get_protocol"),
+    route("PATCH", _PROTOCOL, federation.update_protocol, "update_protocol", federation.ProtocolChangeBody),
+    route("DELETE", _PROTOCOL, federation.delete_protocol, "delete_protocol"),
+    route("GET", f"{_PROTOCOL}/auth", federation_auth.authenticate, PUBLIC, ok=201, statuses=(401, 403, 503)),
+    route("POST", f"{_PROTOCOL}/auth", federation_auth.authenticate, PUBLIC, statuses=(401, 403, 503)),
+    route("GET", "/v3/OS-FEDERATION/mappings", federation.list_mappings, "list_mappings"),
+    route("PUT", _MAPPING, federation.create_mapping, "create_mapping", federation.MappingBody, 201),
+    route("GET", _MAPPING, federation.show_mapping, "get_mapping"),
+    route("PATCH", _MAPPING, federation.update_mapping, "update_mapping", federation.MappingBody),
+    route("DELETE", _MAPPING, federation.delete_mapping, "delete_mapping"),
+    # the old names of /v3/auth/projects and /v3/auth/domains
+    route("GET", "/v3/OS-FEDERATION/projects", auth_tokens.auth_projects, "get_auth_projects"),
+    route("GET", "/v3/OS-FEDERATION/domains", auth_tokens.auth_domains, "get_auth_domains"),
+)
+
+EXTENSION_ROUTES: tuple[Route, ...] = (*_ENDPOINT_FILTERS, *_OAUTH1, *_DOMAIN_CONFIG, *_FEDERATION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from trilith import errors
@@ -17,6 +18,7 @@ from trilith.api.identity.views import group_view, project_view, user_view
 from trilith.api.identity.wire import Name, Text, parse_open, parse_time, set_fields
 from trilith.commands import passwords
 from trilith.commands.identity_domain_config import list_limit
+from trilith.commands.identity_federation import set_federated
 from trilith.commands.identity_rules import hex_id, merged_options
 from trilith.commands.identity_users import (
     PasswordRules,
@@ -27,6 +29,7 @@ from trilith.commands.identity_users import (
     update_user,
 )
 from trilith.model.identity import DEFAULT_DOMAIN, Group, GroupMember, Project, User
+from trilith.model.identity_extensions import FederatedUser
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
 
@@ -47,6 +50,16 @@ class Options(Struct, forbid_unknown_fields=True):
     multi_factor_auth_rules: list[list[str]] | UnsetType | None = UNSET
 
 
+class ProtocolGiven(Struct, forbid_unknown_fields=True):
+    protocol_id: Name
+    unique_id: Name
+
+
+class FederatedGiven(Struct, forbid_unknown_fields=True):
+    idp_id: Name
+    protocols: Annotated[list[ProtocolGiven], Meta(min_length=1, max_length=64)]
+
+
 class UserUpdate(Struct):
     name: Name | UnsetType = UNSET
     domain_id: str | UnsetType = UNSET
@@ -56,6 +69,7 @@ class UserUpdate(Struct):
     description: Text | UnsetType | None = UNSET
     default_project_id: str | UnsetType | None = UNSET
     options: Options | UnsetType = UNSET
+    federated: Annotated[list[FederatedGiven], Meta(max_length=64)] | UnsetType = UNSET
 
 
 class UserCreate(UserUpdate, kw_only=True):
@@ -115,13 +129,30 @@ async def create(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.user, UserCreate)
     domain_id = given.domain_id or call.actor.domain_id or DEFAULT_DOMAIN
     call.allow("identity:create_user", **{"target.user.domain_id": domain_id})
-    fields = set_fields(given, "password", "options", "domain_id")
+    fields = set_fields(given, "password", "options", "domain_id", "federated")
     if given.options is not UNSET:
         fields["options"] = merged_options({}, options_of(given.options))
     password = await hashed(call, given.password)
     user = User(id=hex_id(), domain_id=domain_id, extra=extra, **fields)
-    made = await call.write(lambda tx: create_user(tx, user, password, rules(call)), "user.create")
-    return {"user": user_view(call, made)}
+    links = _links(given.federated)
+
+    def run(tx: Tx) -> User:
+        made = create_user(tx, user, password, rules(call))
+        set_federated(tx, made, links or [])
+        return made
+
+    return {"user": user_view(call, await call.write(run, "user.create"), links or [])}
+
+
+def _links(given: list[FederatedGiven] | UnsetType) -> list[FederatedUser] | None:
+    """None where the request says nothing of it."""
+    if given is UNSET:
+        return None
+    return [
+        FederatedUser(id=hex_id(), user_id="", idp_id=f.idp_id, protocol_id=p.protocol_id, unique_id=p.unique_id)
+        for f in given
+        for p in f.protocols
+    ]
 
 
 async def list_users(call: Call) -> dict[str, Any]:
@@ -131,10 +162,22 @@ async def list_users(call: Call) -> dict[str, Any]:
     clauses = _FILTERS.clauses(call, User) + _expiry(call)
     if domain_id:
         clauses.append(REGISTRY[User].table.c.domain_id == domain_id)
-    if call.one("idp_id") or call.one("protocol_id") or call.one("unique_id"):
-        return listing.plain(call, "users", "/v3/users", [])  # there are no federated users
-    found = await call.read(lambda r: listing.page(call, r, User, "/v3/users", *clauses, most=list_limit(r, domain_id)))
-    return listing.answer("users", found, lambda u: user_view(call, u))
+    t = REGISTRY[FederatedUser].table.c
+    asked = {n: call.one(n) for n in ("idp_id", "protocol_id", "unique_id") if call.one(n)}
+    if asked:
+        tied = sa.select(t.user_id).where(*(t[name] == value for name, value in asked.items()))
+        clauses.append(REGISTRY[User].table.c.id.in_(tied))
+
+    def look(reader: Reader) -> tuple[listing.Page, dict[str, list[FederatedUser]]]:
+        page = listing.page(call, reader, User, "/v3/users", *clauses, most=list_limit(reader, domain_id))
+        links: dict[str, list[FederatedUser]] = {}
+        ids = [u.id for u in page.records]
+        for one in reader.select(FederatedUser, user_id=ids) if ids else []:
+            links.setdefault(one.user_id, []).append(one)
+        return page, links
+
+    found, links = await call.read(look)
+    return listing.answer("users", found, lambda u: user_view(call, u, links.get(u.id, [])))
 
 
 def _expiry(call: Call) -> list[listing.Clause]:
@@ -151,14 +194,15 @@ def _expiry(call: Call) -> list[listing.Clause]:
 
 async def show(call: Call) -> dict[str, Any]:
     """200. 403, 404."""
-    return {"user": user_view(call, await _load(call, "get_user"))}
+    user = await _load(call, "get_user")
+    return {"user": user_view(call, user, await call.read(lambda r: r.select(FederatedUser, user_id=user.id)))}
 
 
 async def update(call: Call) -> dict[str, Any]:
     """200. 400 for a bad attribute or a change of domain, 403, 404, 409 for a name taken."""
     user = await _load(call, "update_user")
     given, extra = parse_open(call.body.user, UserUpdate)
-    fields = set_fields(given, "password", "options")
+    fields = set_fields(given, "password", "options", "federated")
     if given.options is not UNSET:
         fields["options"] = merged_options(user.options, options_of(given.options))
     if extra:
@@ -166,8 +210,15 @@ async def update(call: Call) -> dict[str, Any]:
     password = await hashed(call, given.password)
     if given.password is None:
         fields["password"] = ""
-    made = await call.write(lambda tx: update_user(tx, user.id, dict(fields), password, rules(call)), "user.update")
-    return {"user": user_view(call, made)}
+    links = _links(given.federated)
+
+    def run(tx: Tx) -> tuple[User, list[FederatedUser]]:
+        done = update_user(tx, user.id, dict(fields), password, rules(call))
+        if links is not None:
+            set_federated(tx, done, links)
+        return done, tx.select(FederatedUser, user_id=user.id)
+
+    return {"user": user_view(call, *await call.write(run, "user.update"))}
 
 
 async def delete(call: Call) -> None:

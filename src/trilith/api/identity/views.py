@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -11,6 +12,7 @@ from trilith.api.http.call import Call
 from trilith.api.identity.wire import Links, flat, naive_isotime, or_none
 from trilith.commands.identity_users import inactive
 from trilith.model.identity import Domain, Endpoint, Group, Project, Region, Role, Service, User
+from trilith.model.identity_extensions import FederatedUser
 
 
 class DomainView(Struct):
@@ -36,6 +38,16 @@ class ProjectView(Struct):
     links: Links
 
 
+class FederatedProtocol(Struct):
+    protocol_id: str
+    unique_id: str
+
+
+class Federated(Struct):
+    idp_id: str
+    protocols: list[FederatedProtocol]
+
+
 class UserView(Struct):
     id: str
     name: str
@@ -47,6 +59,7 @@ class UserView(Struct):
     email: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     default_project_id: str | UnsetType = UNSET
+    federated: list[Federated] | UnsetType = UNSET
 
 
 class GroupView(Struct):
@@ -143,7 +156,15 @@ def domain_as_project(call: Call, d: Domain) -> dict[str, Any]:
     return flat(view, d.extra)
 
 
-def user_view(call: Call, u: User) -> dict[str, Any]:
+def _federated(links: Sequence[FederatedUser]) -> list[Federated]:
+    by_provider: dict[str, list[FederatedProtocol]] = {}
+    for one in links:
+        by_provider.setdefault(one.idp_id, []).append(FederatedProtocol(one.protocol_id, one.unique_id))
+    return [Federated(idp_id, protocols) for idp_id, protocols in by_provider.items()]
+
+
+def user_view(call: Call, u: User, links: Sequence[FederatedUser] = ()) -> dict[str, Any]:
+    """links: what ties the user to identity providers."""
     expires = 0.0 if u.options.get("ignore_password_expiry") else u.password_expires_at
     idle = inactive(u, time.time(), call.host.settings.inactive_days)
     view = UserView(
@@ -157,6 +178,7 @@ def user_view(call: Call, u: User) -> dict[str, Any]:
         email=u.email or UNSET,
         description=u.description or UNSET,
         default_project_id=u.default_project_id or UNSET,
+        federated=_federated(links) or UNSET,
     )
     return flat(view, u.extra)
 
