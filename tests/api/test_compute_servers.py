@@ -371,14 +371,9 @@ async def test_what_this_cloud_lacks_is_refused_plainly(cloud: ApiCloud) -> None
     root = await admin(cloud)
     made = await root.boot()
     for action, status, name in (
-        ("changePassword", 501, "notImplemented"),
-        ("rescue", 400, "badRequest"),
-        ("shelve", 409, "conflictingRequest"),
         ("unshelve", 409, "conflictingRequest"),
-        ("migrate", 400, "badRequest"),
-        ("evacuate", 400, "badRequest"),
-        ("os-migrateLive", 400, "badRequest"),
-        ("createBackup", 400, "badRequest"),
+        ("unrescue", 409, "conflictingRequest"),
+        ("shelveOffload", 409, "conflictingRequest"),
         ("restore", 409, "conflictingRequest"),
         ("resetNetwork", 410, "computeFault"),
         ("nonsense", 400, "badRequest"),

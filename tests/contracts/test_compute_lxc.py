@@ -23,7 +23,7 @@ from tests.contracts.compute_suite import ComputeSuite, Listener, fact, power, s
 from tests.contracts.lxc_bench import LxcBench, busybox_root, lxc_bench  # noqa: E402
 from trilith.drivers.lxc import config, state, watch  # noqa: E402
 from trilith.errors import Backend, Conflict, Invalid, Unsupported  # noqa: E402
-from trilith.model.guest import GuestEventKind, GuestSpec, MachineIdentity, PowerState  # noqa: E402
+from trilith.model.guest import GuestEventKind, GuestSpec, MachineIdentity, PowerState, RescueSpec  # noqa: E402
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc]
 
@@ -50,6 +50,54 @@ async def run(bench: LxcBench, spec: GuestSpec, script: str) -> str:
     done = await bench.driver.execute(spec.server_id, ["sh", "-c", script], timeout=30)
     assert done.exit_code == 0, (script, done)
     return done.stdout.decode().strip()
+
+
+def rescued(spec: GuestSpec) -> GuestSpec:
+    return replace(spec, rescue=RescueSpec(image=spec.image))
+
+
+async def test_a_rescue_boots_another_root_with_its_own_at_mnt(bench: LxcBench) -> None:
+    driver, spec = bench.driver, bench.spec()
+    await driver.start(spec)
+    await run(bench, spec, "echo mine > /root/mine; chown 1000:1000 /root/mine")
+    await driver.stop(spec.server_id, timeout=0)
+    for _ in range(2):  # laid out again after a crash it is the same rescue
+        await driver.create(rescued(spec))
+    await driver.start(rescued(spec))
+    assert await run(bench, spec, "cat /mnt/root/mine; stat -c %u /mnt/root/mine; ls /root") == "mine\n1000"
+    await run(bench, spec, "echo repaired > /mnt/root/mine; echo gone > /root/rescue")
+    await driver.stop(spec.server_id, timeout=0)
+    await driver.create(spec)
+    assert not (bench.state / "pool" / f"{spec.server_id}.rescue").exists()
+    await driver.start(spec)
+    assert await run(bench, spec, "cat /root/mine; ls /root") == "repaired\nmine"
+
+
+async def test_a_rescued_container_is_deleted_whole(bench: LxcBench) -> None:
+    spec = bench.spec()
+    await bench.driver.create(rescued(spec))
+    await bench.driver.start(rescued(spec))
+    await bench.driver.delete(spec.server_id)
+    assert await bench.leftovers() == []
+
+
+async def test_a_password_goes_by_standard_input(bench: LxcBench) -> None:
+    driver, spec = bench.driver, bench.spec()
+    await driver.create(spec)
+    with pytest.raises(Conflict):
+        await driver.set_password(spec.server_id, "", "early")
+    await driver.start(spec)
+    # stands in for shadow's: what it is given must come by its standard input, and by nothing else
+    script = "#!/bin/sh\ncat > /root/given\necho $# >> /root/given\n! grep -q Refuse /root/given\n"
+    await run(bench, spec, f"cat > /bin/chpasswd <<'E'\n{script}E\nchmod 755 /bin/chpasswd")
+    await driver.set_password(spec.server_id, "", "Newpass1234")
+    assert await run(bench, spec, "cat /root/given") == "root:Newpass1234\n0"
+    with pytest.raises(Invalid):
+        await driver.set_password(spec.server_id, "", "two\nlines")
+    with pytest.raises(Invalid):
+        await driver.set_password(spec.server_id, "root:x", "secret")
+    with pytest.raises(Backend, match="chpasswd"):
+        await driver.set_password(spec.server_id, "debian", "Refuse-me")
 
 
 async def test_layers_are_cached_once(bench: LxcBench) -> None:

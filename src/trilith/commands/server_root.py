@@ -11,6 +11,8 @@ from trilith.store.tx import Tx
 
 #: image property that names another image's blob whose kernel boots this one
 KERNEL = "trilith_kernel"
+#: property of a root that is a copy of another: what a creation writes into a root is in it already
+COPIED = "trilith_root_copied"
 
 
 def root_of(server: Server) -> RootImage:
@@ -48,7 +50,7 @@ def let_go(tx: Tx, server: Server, root: RootImage | None) -> None:
 def begin_image(tx: Tx, actor: Actor, server: Server, *, name: str, owner: str, properties: dict[str, str]) -> Image:
     """The record of an image of the server's root, `saving`. properties: beside those of the server's image."""
     source = tx.find(Image, server.image_id)
-    own = {k: v for k, v in server.image_properties.items() if not k.startswith("trilith_build")}
+    own = {k: v for k, v in server.image_properties.items() if not k.startswith(("trilith_build", COPIED))}
     return images.begin_snapshot(
         tx,
         name=name,

@@ -10,6 +10,7 @@ from typing import Any
 from trilith.agent.calls import Snapshot as Written
 from trilith.agent.calls import SnapshotArgs
 from trilith.commands import blobs
+from trilith.commands.server_root import COPIED
 from trilith.jobs.kind import Context
 from trilith.jobs.server_plan import KERNEL, KERNEL_FORMAT
 from trilith.jobs.server_steps import call
@@ -32,7 +33,7 @@ async def copy_root(context: Context[Any], found: Server, node: str, path: Path,
     """
     await asyncio.to_thread(clear, path)
     written = await call(context, node, "guest.snapshot", SnapshotArgs(found.id, str(path)), Written, timeout=1800)
-    properties = dict(found.image_properties)
+    properties = found.image_properties | {COPIED: "yes"}
     if written.disk_format != "root-tar" and KERNEL not in properties and found.image_format in CONTAINER_FORMATS:
         # a guest that boots by a kernel beside its disk takes that kernel along
         properties |= {KERNEL: found.image_sha256, KERNEL_FORMAT: found.image_format}

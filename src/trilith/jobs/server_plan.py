@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trilith import errors
-from trilith.commands import boot_data, server_details
+from trilith.commands import boot_data, server_details, server_root
 from trilith.config import Settings
 from trilith.jobs.services import Services
 from trilith.model.guest import BlobSource, NicSpec, Pillar
@@ -52,7 +52,8 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         user_data=user_data or None,
         admin_pass=_password(reader, server),
         devices=_devices(server, ports),
-        files=files,
+        # a root that was copied has them, as the guest has changed them since
+        files=() if server_root.COPIED in server.image_properties else files,
         vendor_data=vendor.static,
         vendor_data2=vendor.dynamic,
         launch_index=server.launch_index,
@@ -74,8 +75,8 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         vcpus=server.flavor.vcpus,
         memory_mib=server.flavor.ram,
         disk_gib=server.flavor.disk,
-        blob=_blob(services, server.image_sha256, server.image_format, server.image_properties),
-        kernel=_kernel(services, server.image_properties),
+        blob=blob(services, server.image_sha256, server.image_format, server.image_properties),
+        kernel=kernel(services, server.image_properties),
         identity=server.identity,
         nics=nics,
         processes_max=int(server.flavor.extra_specs.get("trilith:processes", "4096")),
@@ -115,15 +116,15 @@ def _password(reader: Reader, server: Server) -> str:
     return reader.sealer.open(sealed, context=f"server.admin_pass:{server.id}").decode() if sealed else ""
 
 
-def _blob(services: Services, sha256: str, disk_format: str, properties: dict[str, str]) -> BlobSource:
+def blob(services: Services, sha256: str, disk_format: str, properties: dict[str, str]) -> BlobSource:
     return BlobSource(sha256=sha256, path=str(services.blob(sha256)), disk_format=disk_format, properties=properties)
 
 
-def _kernel(services: Services, properties: dict[str, str]) -> BlobSource | None:
+def kernel(services: Services, properties: dict[str, str]) -> BlobSource | None:
     sha256 = properties.get(KERNEL, "")
     if not sha256:
         return None
-    return _blob(services, sha256, properties.get(KERNEL_FORMAT, "root-tar"), {})
+    return blob(services, sha256, properties.get(KERNEL_FORMAT, "root-tar"), {})
 
 
 def _rescue(services: Services, server: Server) -> RescuePlan | None:
@@ -131,8 +132,8 @@ def _rescue(services: Services, server: Server) -> RescuePlan | None:
         return None
     image = server.rescue.image
     return RescuePlan(
-        blob=_blob(services, image.sha256, image.disk_format, image.properties),
-        kernel=_kernel(services, image.properties),
+        blob=blob(services, image.sha256, image.disk_format, image.properties),
+        kernel=kernel(services, image.properties),
         device=server.rescue.device,
         bus=server.rescue.bus,
         stable=server.rescue.stable,

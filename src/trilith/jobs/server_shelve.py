@@ -93,7 +93,8 @@ def _offloaded(tx: Tx, job: Job, _args: Any) -> None:
     image = tx.find(Image, found.shelved_image_id)
     if image is not None and image.sha256:
         kernel = {k: image.properties[k] for k in (KERNEL, KERNEL_FORMAT) if k in image.properties}
-        root = RootImage(sha256=image.sha256, disk_format=image.disk_format, properties=found.image_properties | kernel)
+        properties = found.image_properties | kernel | {server_root.COPIED: "yes"}
+        root = RootImage(sha256=image.sha256, disk_format=image.disk_format, properties=properties)
         found = server_root.take(tx, found, root)
         server_root.let_go(tx, found, before)
     for port in ports_of(tx, found.id):

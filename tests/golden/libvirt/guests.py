@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trilith.drivers.libvirt.host import HostSetup
-from trilith.model.guest import Artefact, GuestSpec, ImageForm, MachineIdentity, NicSpec, Pillar
+from trilith.model.guest import Artefact, GuestSpec, ImageForm, MachineIdentity, NicSpec, Pillar, RescueSpec
 
 SERVER = "3f2a1c58-6b1e-4c0b-9d6e-0a5b7c9d1e2f"
 PORT = "aaaaaaaa-0000-4000-8000-00000000000{}"
@@ -125,6 +126,27 @@ def cases(rom: Path, elf: Path) -> dict[str, tuple[GuestSpec, HostSetup]]:
             KVM_HOST,
         ),
         "tcg-kernel": (guest(disk(kernel=True), identity(firmware=""), nics=1), TCG_HOST),
+        "kvm-rescue": (
+            replace(
+                guest(disk(kernel=True), identity(firmware=""), nics=1, config_drive="/cd/config.iso"),
+                rescue=RescueSpec(image=disk(kernel=True), root_disk="/disks/root.rescue.qcow2"),
+            ),
+            KVM_HOST,
+        ),
+        "kvm-rescue-stable-usb": (
+            replace(
+                guest(disk(), identity(), config_drive="/cd/config.iso"),
+                rescue=RescueSpec(image=disk(), root_disk="/disks/root.rescue.qcow2", bus="usb", stable=True),
+            ),
+            KVM_HOST,
+        ),
+        "kvm-rescue-stable-cdrom": (
+            replace(
+                guest(disk(), identity()),
+                rescue=RescueSpec(image=disk(), root_disk="/disks/root.rescue.qcow2", device="cdrom", stable=True),
+            ),
+            KVM_HOST,
+        ),
         "bare-rom": (guest(bare(str(rom)), identity("pc-i440fx-7.2", "qemu64", ""), memory_mib=4), BARE_HOST),
         "bare-elf": (guest(bare(str(elf)), identity("pc-i440fx-7.2", "qemu64", ""), memory_mib=4, nics=1), BARE_HOST),
         "xen-pv": (

@@ -46,11 +46,10 @@ class Migrate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def migrate(call: Call, value: Any) -> Answer:
+    """Before 2.56 the value is not looked at, as in Nova."""
     host = ""
     if value is not None and has(call.version, "migrate_host"):
         host = parsed(value, Migrate).host or ""
-    elif value is not None:
-        raise errors.Invalid("Invalid input for field/attribute migrate. It takes no value.", field="migrate")
 
     def body(tx: Tx, server: Server) -> None:
         if host:

@@ -114,6 +114,9 @@ class LibvirtDriver:
             hotplug_nic=True,
             serial_console=True,
             vnc_console=True,
+            password=True,
+            rescue=True,
+            stable_rescue=True,
             emulated=not self._kvm.linux,
         )
 
@@ -414,6 +417,22 @@ class LibvirtDriver:
             return found
 
         return await self._call(f"find the screen of server {server_id}", self._with(server_id, work))
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        """By the QEMU guest agent, which only the image can bring along."""
+
+        def work(domain: Any) -> None:
+            if not domain.isActive():
+                raise Conflict(f"server {server_id} does not run", hint="Start it first.")
+            xml = domain.XMLDesc(0)
+            if not domains.has_agent(xml):
+                raise Conflict(
+                    "QEMU guest agent is not enabled",
+                    hint="Make the server of an image with the agent inside and the property hw_qemu_guest_agent=yes.",
+                )
+            domain.setUserPassword(user or domains.administrator(xml), password, 0)
+
+        await self._call(f"set a password in server {server_id}", self._with(server_id, work))
 
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         raise Unsupported(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from trilith.drivers.libvirt import rescue
 from trilith.drivers.libvirt.domain import Dialect
 from trilith.drivers.libvirt.host import (
     GuestPaths,
@@ -63,14 +64,20 @@ def _os(spec: GuestSpec, host: HostSetup) -> list[Element]:
         found = [os_bare(spec, machine, elf=_is_elf(spec.image.path))]
         return found if model is None else [*found, model]
     secure, windows = wants_secure_boot(spec), is_windows(spec)
+    boots, disks = rescue.booted(spec), _layout(spec, host, direct=True)
     parts = [
         sysinfo(spec),
-        os_disk(spec, machine, secure_boot=secure),
+        os_disk(boots, machine, secure_boot=secure, disk=disks.root, ordered=disks.ordered),
         features(acpi=True, windows=windows, secure_boot=secure),
         model,
         clock(windows=windows, kvm=host.domain_type == "kvm"),
     ]
     return [part for part in parts if part is not None]
+
+
+def _layout(spec: GuestSpec, host: HostSetup, *, direct: bool) -> rescue.Layout:
+    q35 = "q35" in machine_of(spec, host)
+    return rescue.layout(spec, disk_bus(spec), io=host.disk_io, direct=direct, q35=q35)
 
 
 def _interface(spec: GuestSpec, nic: NicSpec, host: HostSetup) -> Element:
@@ -97,8 +104,8 @@ def _devices(spec: GuestSpec, host: HostSetup, paths: GuestPaths) -> list[Elemen
         return _bare_devices(spec, host, paths)
     if not spec.root_disk:
         raise Invalid(f"server {spec.server_id} has no root disk", field="root_disk")
-    bus = disk_bus(spec)
-    found = [root_disk(spec.root_disk, bus=bus, io=host.disk_io, direct=paths.direct_io, serial=spec.server_id)]
+    bus, disks = disk_bus(spec), _layout(spec, host, direct=paths.direct_io)
+    found = list(disks.first)
     if spec.config_drive:
         # virtio needs no driver besides the root disk's; other buses carry it as the CD-ROM that it is
         virtio = bus == "virtio"
@@ -106,16 +113,18 @@ def _devices(spec: GuestSpec, host: HostSetup, paths: GuestPaths) -> list[Elemen
             config_drive(
                 spec.config_drive,
                 bus="virtio" if virtio else "sata",
-                device=f"{PREFIX['virtio' if virtio else 'sata']}{'b' if virtio else 'z'}",
+                device=f"{PREFIX['virtio' if virtio else 'sata']}{disks.drive if virtio else 'z'}",
                 cdrom=not virtio,
             )
         )
-    found.append(small.usb())
-    if bus == "scsi":
+    found.extend(disks.last)
+    found.append(small.usb("qemu-xhci") if "usb" in disks.buses else small.usb())
+    if "scsi" in disks.buses:
         found.append(Element("controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"}))
     if "q35" in machine_of(spec, host):
-        # root disk, config drive, rng, balloon, serial controller of the agent's channel, and the interfaces
-        found.extend(small.pcie_ports(5 + len(spec.nics)))
+        # root disk, config drive, rng, balloon, serial controller of the agent's channel, and the interfaces; of a
+        # rescue its disk and that one's controller
+        found.extend(small.pcie_ports(5 + len(spec.nics) + (2 if spec.rescue is not None else 0)))
     found.extend(_interface(spec, nic, host) for nic in spec.nics)
     found.append(serial(paths.console_log))
     if wants_agent(spec):

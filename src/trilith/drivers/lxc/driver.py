@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from trilith.drivers.contract import ComputeCapabilities, Terminal
-from trilith.drivers.lxc import cgroup, config, host, inject, mounts, nics, shell, state, tool
+from trilith.drivers.lxc import cgroup, config, host, inject, inside, mounts, nics, shell, state, tool
 from trilith.drivers.lxc.console import Consoles
 from trilith.drivers.lxc.pool import Pool
 from trilith.drivers.lxc.snapshot import write_snapshot
@@ -116,6 +116,8 @@ class LxcDriver:
             serial_console=True,
             execute=True,
             shell=True,
+            password=True,
+            rescue=True,
             disk_limit=self._pool.limits,
         )
 
@@ -168,7 +170,7 @@ class LxcDriver:
             await self._consoles.drop(server_id)
             self._watch.forget(server_id)
             await asyncio.to_thread(self._here.cgroups.remove, *_groups(server_id))
-            for name in (server_id, f"{server_id}.frozen"):
+            for name in (server_id, f"{server_id}.frozen", inside.rescue_layer(server_id)):
                 await self._pool.remove(name)
             await asyncio.to_thread(self._wipe, server_id, home)
         self._locks.pop(server_id, None)
@@ -236,6 +238,11 @@ class LxcDriver:
             raise Invalid("There is no command to run.", field="command")
         variables = ("PATH=" + tool.clean_env()["PATH"], "HOME=/root", "LANG=C.UTF-8")
         return await tool.capture(await self._attach(server_id, variables, argv), timeout=timeout)
+
+    async def set_password(self, server_id: str, user: str, password: str) -> None:
+        line = inside.password_line(user, password)
+        variables = ("PATH=" + tool.clean_env()["PATH"], "LANG=C.UTF-8")
+        await inside.set_password(await self._attach(server_id, variables, ["chpasswd"]), line)
 
     async def shell(self, server_id: str, *, rows: int, cols: int) -> Terminal:
         return await shell.start(await self._attach(server_id, shell.ENVIRONMENT, shell.LOGIN), rows=rows, cols=cols)
@@ -337,12 +344,26 @@ class LxcDriver:
         if spec.files and known is None:  # before the record: a crash between them writes the same files again
             upper = self._pool.layer(spec.server_id) / "up"
             await asyncio.to_thread(inject.write, spec.files, Path(spec.image.path), upper)
+        await self._rescue_layer(spec, size)
         await self._write_record(spec)
+
+    async def _rescue_layer(self, spec: GuestSpec, size: int) -> None:
+        """What a rescue writes is thrown away with it."""
+        name = inside.rescue_layer(spec.server_id)
+        if spec.rescue is None:
+            if await self._pool.has(name) and await self._init(spec.server_id) is None:
+                await self._pool.remove(name)
+            return
+        if spec.rescue.image.form is not ImageForm.ROOTFS:
+            raise Invalid("A container is rescued by a root file system.", field="rescue")
+        if not await self._pool.has(name):
+            await self._pool.create(name, limit_mib=size)
+        await asyncio.to_thread((self._pool.layer(name) / "up" / "mnt").mkdir, mode=0o755, exist_ok=True)
 
     def _directories(self, server_id: str) -> None:
         home = self._paths.home(server_id)
         home.mkdir(mode=0o711, exist_ok=True)
-        for name in ("lower", "layer", "drive", "rootfs"):
+        for name in ("lower", "layer", "own-lower", "own-layer", "drive", "rootfs"):
             (home / name).mkdir(mode=0o755, exist_ok=True)
 
     async def _write(self, spec: GuestSpec) -> None:
@@ -351,10 +372,10 @@ class LxcDriver:
         await self._write_record(spec)
 
     async def _write_config(self, spec: GuestSpec) -> None:
-        here = self._here
+        here, boots = self._here, inside.booted(spec)
 
         def work() -> None:
-            init = config.init_of(spec.properties, host.init_target(spec.image.path))
+            init = config.init_of(boots.properties, host.init_target(boots.image.path))
             text = config.render(spec, here, self._paths, init)
             home = self._paths.home(spec.server_id)
             state.write(home / "config", text.encode())
@@ -364,7 +385,7 @@ class LxcDriver:
 
     async def _write_record(self, spec: GuestSpec) -> None:
         def work() -> None:
-            init = config.init_of(spec.properties, host.init_target(spec.image.path))
+            init = config.init_of(spec.properties, host.init_target(inside.booted(spec).image.path))
             state.save(self._paths, config.record(spec, init))
 
         await asyncio.to_thread(work)
@@ -386,12 +407,16 @@ class LxcDriver:
             self._paths.of_run(spec.server_id, "nics").unlink(missing_ok=True)
 
         await asyncio.to_thread(prepare)
+        own = str(self._pool.layer(spec.server_id))
+        rescued = spec.rescue is not None
         root = mounts.Root(
-            image=spec.image.path,
-            layer=str(self._pool.layer(spec.server_id)),
+            image=inside.booted(spec).image.path,
+            layer=str(self._pool.layer(inside.rescue_layer(spec.server_id))) if rescued else own,
             base=str(home),
             id_base=spec.identity.id_base,
             drive=spec.config_drive,
+            own_image=spec.image.path if rescued else "",
+            own_layer=own if rescued else "",
         )
         monitor = str(self._paths.of_run(spec.server_id, "monitor"))
         argv = [*self._lxc("lxc-start", spec.server_id), "--daemon", "--pidfile", monitor]
@@ -498,7 +523,7 @@ class LxcDriver:
             path.unlink(missing_ok=True)
         if home.exists():
             (home / "guest.json").unlink(missing_ok=True)
-            for name in ("lower", "layer", "drive", "rootfs", "frozen"):
+            for name in ("lower", "layer", "own-lower", "own-layer", "drive", "rootfs", "frozen"):
                 with contextlib.suppress(FileNotFoundError):
                     (home / name).rmdir()  # empty mount points: never a tree, whatever may be mounted
             shutil.rmtree(home)

@@ -45,13 +45,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Root:
     """Where one server's root file system comes from. image: shared directory; layer: holds up/ and work/;
     base: a directory of ours with the empty mount points lower/, layer/, drive/ and rootfs/; drive: the config
-    drive's directory or "". It comes idmapped too, so that its files can stay closed to everybody but root."""
+    drive's directory or "". It comes idmapped too, so that its files can stay closed to everybody but root.
+
+    own_image, own_layer: of a guest in rescue, whose own root then is at /mnt of what it boots; the directory has the
+    mount points own-lower/ and own-layer/, too, and the layer's up/ a mnt/."""
 
     image: str
     layer: str
     base: str
     id_base: int
     drive: str = ""
+    own_image: str = ""
+    own_layer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +175,22 @@ def _mount_root(root: Root) -> None:
     try:
         _clone_idmapped(root.image, userns, f"{root.base}/lower")
         _clone_idmapped(root.layer, userns, f"{root.base}/layer")
+        if root.own_image:
+            _clone_idmapped(root.own_image, userns, f"{root.base}/own-lower")
+            _clone_idmapped(root.own_layer, userns, f"{root.base}/own-layer")
         if root.drive:
             _clone_idmapped(root.drive, userns, f"{root.base}/drive")
     finally:
         os.close(userns)
-    options = f"lowerdir={root.base}/lower,upperdir={root.base}/layer/up,workdir={root.base}/layer/work"
     target = f"{root.base}/rootfs"
+    _overlay(root, "lower", "layer", target)
+    if root.own_image:
+        _overlay(root, "own-lower", "own-layer", f"{target}/mnt")
+
+
+def _overlay(root: Root, lower: str, layer: str, target: str) -> None:
+    base = root.base
+    options = f"lowerdir={base}/{lower},upperdir={base}/{layer}/up,workdir={base}/{layer}/work"
     with _as_guest_root(root.id_base):
         _check(
             _libc.mount(b"overlay", os.fsencode(target), b"overlay", ctypes.c_ulong(_MS_NODEV), os.fsencode(options)),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trilith.errors import Backend, Deadline
 from trilith.model.guest import ExecResult
@@ -61,18 +61,34 @@ class _Capture(asyncio.SubprocessProtocol):
         self.exited.set()
 
 
-async def capture(argv: Sequence[str], *, timeout: float, max_bytes: int = 4 << 20) -> ExecResult:
+@contextlib.contextmanager
+def _input(given: bytes) -> Iterator[int]:
+    """A descriptor to read it from: in memory, so that nobody waits for a reader and nothing reaches a disk."""
+    if not given:
+        yield asyncio.subprocess.DEVNULL
+        return
+    descriptor = os.memfd_create("input")
+    try:
+        os.write(descriptor, given)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+async def capture(argv: Sequence[str], *, timeout: float, max_bytes: int = 4 << 20, given: bytes = b"") -> ExecResult:
     """As `call`, but a failure is a result. A process that outlives `timeout` seconds is killed with its children.
-    Of each stream the first `max_bytes` are kept and the rest is read and dropped."""
-    transport, seen = await asyncio.get_running_loop().subprocess_exec(
-        lambda: _Capture(max_bytes),
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=clean_env(),
-        start_new_session=True,
-    )
+    Of each stream the first `max_bytes` are kept and the rest is read and dropped. given: its standard input."""
+    with _input(given) as stdin:
+        transport, seen = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Capture(max_bytes),
+            *argv,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=clean_env(),
+            start_new_session=True,
+        )
     try:
         async with asyncio.timeout(timeout):
             await seen.exited.wait()

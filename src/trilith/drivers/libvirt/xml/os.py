@@ -27,8 +27,12 @@ def direct_kernel(root: Element, spec: GuestSpec, cmdline: str) -> None:
     child(root, "cmdline", cmdline)
 
 
-def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool) -> Element:
-    """A guest with a disk: direct kernel boot where the image names a kernel, else BIOS or UEFI."""
+def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool, disk: str = "", ordered: bool = False) -> Element:
+    """A guest with a disk: direct kernel boot where the image names a kernel, else BIOS or UEFI.
+
+    disk: the root's name for a kernel that is told it, where that is another than the image says. ordered: the disks
+    themselves say which boots first.
+    """
     uefi = spec.identity.firmware == "uefi"
     root = Element("os", {"firmware": "efi"} if uefi else {})
     _type(root, machine, "hvm")
@@ -38,8 +42,9 @@ def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool) -> Element:
         child(firmware, "feature", enabled="yes" if secure_boot else "no", name="secure-boot")
         child(firmware, "feature", enabled="yes" if secure_boot else "no", name="enrolled-keys")
     if spec.image.kernel:
-        direct_kernel(root, spec, spec.image.cmdline or DEFAULT_CMDLINE)
-    else:
+        cmdline = spec.image.cmdline or DEFAULT_CMDLINE
+        direct_kernel(root, spec, cmdline.replace("/dev/vda", f"/dev/{disk}") if disk else cmdline)
+    elif not ordered:
         child(root, "boot", dev="hd")
     child(root, "smbios", mode="sysinfo")
     return root
