@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from trilith import errors
-from trilith.commands import blobs, image_cache
+from trilith.commands import blobs, image_copies
 from trilith.commands.image_stores import Stores
 from trilith.config import Settings
 from trilith.jobs.download import download, probe
@@ -56,7 +56,7 @@ async def _fetch(store: Store, stores: Stores, settings: Settings, image: Image)
             failed = err
             continue
         node = node_name(settings)
-        await store.write(partial(image_cache.keep, image_id=image.id, node=node, sha256=facts.sha256, size=facts.size))
+        await store.write(partial(image_copies.keep, image_id=image.id, node=node, sha256=facts.sha256, size=facts.size))
         return path
     raise failed or errors.Missing(f"Image {image.id} has no location.")
 

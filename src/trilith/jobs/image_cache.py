@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from trilith.commands import image_cache, image_data
-from trilith.commands.image_cache import CACHE_KIND, DEADLINE, CacheArgs
+from trilith.commands import image_copies, image_data
+from trilith.commands.image_copies import CACHE_KIND, DEADLINE, CacheArgs
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.model.image import CachedImage, Image
 from trilith.model.job import Job, JobError
@@ -21,7 +21,7 @@ async def _fill(context: Context[CacheArgs]) -> None:
     await image_data.copy_near(source, target)
     size = (await asyncio.to_thread(target.stat)).st_size
     wanted = await context.store.write(
-        lambda tx: image_cache.filled(tx, args.image_id, args.node, sha256=source.name, size=size)
+        lambda tx: image_copies.filled(tx, args.image_id, args.node, sha256=source.name, size=size)
     )
     if not wanted:
         await _forget_unused(context, source.name)
@@ -43,7 +43,7 @@ def _finish(tx: Tx, job: Job, args: Any) -> None:
 
 
 def _fail(tx: Tx, job: Job, args: Any, error: JobError) -> None:
-    entry = image_cache.find(tx, args.image_id, args.node)
+    entry = image_copies.find(tx, args.image_id, args.node)
     if entry is not None and entry.state == "queued":
         tx.remove(entry)
 

@@ -7,7 +7,7 @@ import msgspec
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.image.visibility import visible
-from trilith.commands import image_cache, image_data
+from trilith.commands import image_copies, image_data
 from trilith.model.image import CachedImage
 
 
@@ -42,13 +42,13 @@ async def show(call: Call) -> CacheView:
 async def queue(call: Call) -> None:
     """202. 400 for an image that is not active, 404."""
     image = await visible(call, "cache_image")
-    await call.write(lambda tx: image_cache.queue(tx, image.id, _node(call)), "image_cache.queue")
+    await call.write(lambda tx: image_copies.queue(tx, image.id, _node(call)), "image_copies.queue")
 
 
 async def remove(call: Call) -> None:
     """204. 404 for an image that is neither cached nor queued."""
     image_id = call.params["image_id"]
-    gone = await call.write(lambda tx: image_cache.remove(tx, image_id, _node(call)), "image_cache.remove")
+    gone = await call.write(lambda tx: image_copies.remove(tx, image_id, _node(call)), "image_copies.remove")
     await image_data.forget(call.host.services.stores, gone)
 
 
@@ -57,5 +57,5 @@ async def clear(call: Call) -> None:
     target = call.headers.get("x-image-cache-clear-target", "").lower()
     if target not in ("", "cache", "queue"):
         raise errors.Invalid("If the header x-image-cache-clear-target is given, it must be 'cache' or 'queue'.")
-    gone = await call.write(lambda tx: image_cache.clear(tx, _node(call), target), "image_cache.clear")
+    gone = await call.write(lambda tx: image_copies.clear(tx, _node(call), target), "image_copies.clear")
     await image_data.forget(call.host.services.stores, gone)

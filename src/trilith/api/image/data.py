@@ -14,7 +14,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer, Gone, MediaType
 from trilith.api.image.visibility import visible
 from trilith.api.image.wire import RangeNotSatisfiable
-from trilith.commands import blobs, image_cache, image_data, images
+from trilith.commands import blobs, image_copies, image_data, images
 from trilith.commands.image_data import node_name
 from trilith.commands.image_inspection import Inspection
 from trilith.commands.image_stores import ImageStore
@@ -122,7 +122,7 @@ async def download(call: Call) -> Answer:
     path = await image_data.present(host.store, host.services.stores, host.settings, image)
     if path.parent == host.services.stores.cache:
         node = image_data.node_name(host.settings)
-        await call.host.store.write(lambda tx: image_cache.hit(tx, image.id, node), action="image.cache_hit")
+        await call.host.store.write(lambda tx: image_copies.hit(tx, image.id, node), action="image.cache_hit")
     size = (await asyncio.to_thread(path.stat)).st_size
     headers = {"Accept-Ranges": "bytes"}
     start, end = _span(call.headers.get("range", ""), size)
