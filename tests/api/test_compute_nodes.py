@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.api.compute_calls import admin, member
 from tests.api.conftest import ApiCloud
+from trilith.model.job import FINAL, Job
 
 
 def error(answer: Any, status: int) -> None:
@@ -132,3 +134,30 @@ async def test_usage_and_external_events(cloud: ApiCloud) -> None:
     error(await root.ask("POST", "/os-server-external-events", "2.76", json={"events": [lost]}), 404)
     assert (await root.get("/os-instance_usage_audit_log"))["instance_usage_audit_logs"]["num_hosts"] == 2
     assert "Hosts" in [e["name"] for e in (await root.get("/extensions"))["extensions"]]
+
+
+async def test_an_aggregates_nodes_fetch_images_ahead(cloud: ApiCloud) -> None:
+    root = await admin(cloud)
+    made = (await root.ask("POST", "/os-aggregates", json={"aggregate": {"name": "a"}})).json()["aggregate"]
+    path, image = f"/os-aggregates/{made['id']}/images", await root.image()
+    body = {"cache": [{"id": image}]}
+    assert (await root.ask("POST", path, "2.80", json=body)).status_code == 404
+    assert (await root.ask("POST", path, "2.81", json=body)).status_code == 400, "it has no hosts"
+    for host in ("sim-1", "sim-2"):
+        add = {"add_host": {"host": host}}
+        assert (await root.ask("POST", f"/os-aggregates/{made['id']}/action", json=add)).status_code == 200
+    missing = {"cache": [{"id": "11111111-2222-3333-4444-555555555555"}]}
+    assert (await root.ask("POST", path, "2.81", json=missing)).status_code == 400
+    assert (await root.ask("POST", path, "2.81", json={"cache": [*body["cache"]] * 2})).status_code == 400
+    answer = await root.ask("POST", path, "2.81", json=body)
+    assert (answer.status_code, answer.content) == (202, b"")
+    async with asyncio.timeout(20):
+        while True:
+            cursor = await cloud.store.head()
+            (job,) = await cloud.store.read(lambda r: r.select(Job, kind="image.prepare"))
+            if job.state in FINAL:
+                break
+            await cloud.store.wait(cursor, timeout=5)
+    assert job.error is None
+    for agent in cloud.cloud.agents:
+        assert await agent.guests.storage.artefacts(), f"{agent.node} has nothing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trilith.jobs.image_cache import CACHE
 from trilith.jobs.image_import import IMPORT
 from trilith.jobs.image_location import LOCATION
+from trilith.jobs.image_prepare import PREPARE
 from trilith.jobs.kind import Kind
 from trilith.jobs.server_create import CREATE
 from trilith.jobs.server_delete import DELETE
@@ -22,7 +23,7 @@ from trilith.jobs.server_snapshot import BACKUP, SNAPSHOT
 _ALL = (
     CREATE, DELETE, *POWER_KINDS, REBUILD, RESIZE, MIGRATE, CONFIRM, REVERT, LIVE_MIGRATE, EVACUATE, SNAPSHOT, BACKUP,
     SHELVE, OFFLOAD, UNSHELVE, RESCUE, UNRESCUE, PASSWORD, ATTACH_PORT, DETACH_PORT, INJECT_NETWORK,
-    IMPORT, LOCATION, CACHE,
+    PREPARE, IMPORT, LOCATION, CACHE,
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

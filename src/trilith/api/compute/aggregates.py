@@ -14,6 +14,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.host import decode
 from trilith.api.http.route import Answer
 from trilith.commands import aggregates as commands
+from trilith.commands import image_prepare
 from trilith.model.node import Aggregate
 
 
@@ -161,13 +162,14 @@ async def action(call: Call) -> AggregateOne:
 
 
 async def images(call: Call) -> Answer:
-    """400: nodes take an image when its first server comes, nothing is fetched ahead; 404."""
+    """202: the aggregate's nodes fetch the images, a job each; 400 for an image that is not active or an aggregate
+    without hosts; 404."""
     ids = [item.id for item in call.body.cache]
     if len(ids) != len(set(ids)):
         raise errors.Invalid("Duplicate images in request")
     number = _number(call)
-    await call.read(lambda r: commands.get(r, number))
-    raise errors.Invalid("Images are not fetched ahead of their first server by this cloud.")
+    await call.write(lambda tx: image_prepare.prepare(tx, number, ids), "aggregate.cache_images")
+    return Answer(status=202)
 
 
 def _check_zone(zone: str) -> None:
