@@ -379,13 +379,21 @@ async def test_a_token_is_used_by_one_of_two_at_once(live: Live) -> None:
     await opened[0].close()
 
 
-@pytest.mark.parametrize("how", ["delete", "rebuild", "move"])
+@pytest.mark.parametrize("how", ["delete", "rebuild", "resize", "shelve", "move"])
 async def test_a_token_ends_with_what_its_server_was(live: Live, how: str) -> None:
     url = await live.url()
     if how == "delete":
         assert (await live.alice.ask("DELETE", f"/servers/{live.server}")).status_code == 204
     elif how == "rebuild":
         assert (await live.alice.act(live.server, "rebuild", {"imageRef": await live.alice.image()})).status_code == 202
+    elif how == "resize":
+        flavor = {"flavorRef": await live.alice.flavor(1)}
+        assert (await live.alice.act(live.server, "resize", flavor)).status_code == 202
+    elif how == "shelve":
+        assert (await live.alice.act(live.server, "shelve")).status_code == 202
+        await live.alice.settle(live.server)
+        assert (await live.alice.act(live.server, "unshelve")).status_code == 202
+        await live.alice.settle(live.server)
     else:
 
         def move(tx: Any) -> None:

@@ -1,7 +1,7 @@
 """Console tokens: one opens one console of one server once, for a few minutes.
 
-A token ends with its use, its time, its server, and with a rebuild or a move of the server: what its owner was shown
-then is not what it would open now.
+A token ends with its use, its time, its server, and with a rebuild, resize, shelving or move of the server: what its
+owner was shown then is not what it would open now.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands import allocations, blobs, server_root
+from trilith.commands import allocations, blobs, consoles, server_root
 from trilith.commands.servers import node_of, require_capability, submit_job
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import submit
@@ -27,6 +27,7 @@ UNSETTLED = ("queued", "migrating", "running", "finished", "confirming", "revert
 
 def record(tx: Tx, server: Server, kind: MigrationType, *, dest: str = "", flavor: str = "") -> Migration:
     """dest: "" until placement has chosen. flavor: the new one's id, "" for the old."""
+    consoles.forget(tx, server.id)
     return tx.add(
         Migration(
             id=new_id(),
@@ -203,6 +204,7 @@ def shelve(tx: Tx, actor: Actor, server: Server) -> Image:
     """Stopped, its root an image of the project, its node free. Raises Conflict, Unsupported without snapshots."""
     model.require(server, "shelving")
     require_capability(tx, server, "snapshot", "have no snapshots, which shelving needs")
+    consoles.forget(tx, server.id)
     image = server_root.begin_image(
         tx, actor, server, name=f"{server.name}-shelved", owner=server.project_id, properties={}
     )
