@@ -286,6 +286,44 @@ async def test_address_scopes_keep_networks_apart(cloud: ApiCloud, admin: Api, m
     assert (spec.apart, spec.walled, spec.revision > revision) == ((), (), True)
 
 
+async def test_a_project_gets_its_network_in_one_call(cloud: ApiCloud, admin: Api, member: Api, stranger: Api) -> None:
+    path = "/auto-allocated-topology/null"
+    await external(cloud)
+    assert await member.fault("GET", path, 409) == "AutoAllocationFailure"
+    await admin.make("subnetpool", "/subnetpools", name="p", prefixes=["10.40.0.0/16"], default_prefixlen=26,
+                     is_default=True, shared=True)  # fmt: skip
+    dry = (await member("GET", f"{path}?fields=dry-run", 200))["auto_allocated_topology"]
+    assert dry["id"] == "dry-run=pass"
+    made = (await member("GET", path, 200))["auto_allocated_topology"]
+    assert (await member("GET", path, 200))["auto_allocated_topology"] == made
+    await stranger("GET", f"/auto-allocated-topology/{made['project_id']}", 403)
+    subnets = (await member("GET", f"/subnets?network_id={made['id']}", 200))["subnets"]
+    assert [s["cidr"].partition("/")[2] for s in subnets] == ["26"]
+    routers = (await member("GET", "/routers", 200))["routers"]
+    spec = await router_spec(cloud, routers[0]["id"])
+    assert spec.gateway is not None
+    assert [i.network_id for i in spec.interfaces] == [made["id"]]
+    port = await member.make("port", "/ports", network_id=made["id"], device_id="somebody")
+    assert await member.fault("DELETE", path, 409) == "NetworkInUse"
+    assert (await member("GET", path, 200))["auto_allocated_topology"] == made  # all or nothing
+    await member("DELETE", f"/ports/{port['id']}", 204)
+    await member("DELETE", path, 204)
+    assert await member.fault("DELETE", path, 404) == "AutoAllocatedTopologyNotFound"
+    assert (await member("GET", "/routers", 200))["routers"] == []
+
+
+async def test_one_address_is_one_place_within_a_scope(member: Api) -> None:
+    scope = await member.make("address_scope", "/address-scopes", name="s", ip_version=4)
+    pool = {"name": "p", "prefixes": ["10.20.0.0/16"], "default_prefixlen": 24}
+    await member.make("subnetpool", "/subnetpools", **pool, address_scope_id=scope["id"])
+    inside = {"subnetpool": pool | {"prefixes": ["10.20.5.0/24"], "address_scope_id": scope["id"]}}
+    assert await member.fault("POST", "/subnetpools", 409, inside) == "AddressScopePrefixConflict"
+    other = await member.make("subnetpool", "/subnetpools", **(pool | {"prefixes": ["10.21.0.0/16"]}),
+                              address_scope_id=scope["id"])  # fmt: skip
+    path = f"/subnetpools/{other['id']}/add_prefixes"
+    assert await member.fault("PUT", path, 409, {"prefixes": ["10.20.0.0/17"]}) == "AddressScopePrefixConflict"
+
+
 async def test_prefixes_of_a_pool_are_added_and_removed(member: Api) -> None:
     pool = await member.make("subnetpool", "/subnetpools", name="p", prefixes=["10.20.0.0/16"], default_prefixlen=24)
     path = f"/subnetpools/{pool['id']}"

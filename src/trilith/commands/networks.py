@@ -20,7 +20,7 @@ from trilith.commands.network_faults import (
 from trilith.commands.network_generation import bump
 from trilith.commands.network_search import EXTERNAL, SHARED, visible_networks
 from trilith.model.identity import Project
-from trilith.model.network import AllocationPool, DhcpExclusion, FloatingIp, Network, Port, Rbac, Router, Subnet
+from trilith.model.network import AllocationPool, AutoTopology, DhcpExclusion, FloatingIp, Network, Port, Rbac, Router, Subnet
 from trilith.model.record import Actor
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -232,6 +232,7 @@ def delete_network(tx: Tx, network: Network) -> None:
         subnets.drop(tx, subnet)
     tx.remove_where(Rbac, object_id=network.id)
     tx.remove_where(DhcpExclusion, network_id=network.id)
+    tx.remove_where(AutoTopology, network_id=network.id)
     tx.remove(network)
     network_quota.refund(tx, network.project_id, "network")
 

@@ -12,6 +12,7 @@ from trilith.commands import network_quota
 from trilith.commands.addresses import Network as Prefix
 from trilith.commands.network_faults import (
     AddressScopeInUse,
+    AddressScopePrefixConflict,
     BadRequest,
     IllegalSubnetPoolPrefixUpdate,
     InvalidInput,
@@ -49,6 +50,7 @@ def create_pool(
     _check_lengths(version, least, usual, most)
     if default:
         _check_default(tx, version)
+    _check_scope(tx, address_scope_id, [str(p) for p in own])
     network_quota.charge(tx, project_id, "subnetpool")
     return tx.add(
         SubnetPool(
@@ -144,6 +146,9 @@ def update_pool(
     )
     if changes.get("default"):
         _check_default(tx, pool.ip_version)
+    if changes.keys() & {"prefixes", "address_scope_id"}:
+        scope = str(changes.get("address_scope_id", pool.address_scope_id))
+        _check_scope(tx, scope, changes.get("prefixes", pool.prefixes), pool.id)
     if not changes:
         return pool
     pool = tx.change(pool, **changes)
@@ -157,6 +162,20 @@ def update_pool(
 
 def _within(inner: Prefix, outer: Prefix) -> bool:
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def _check_scope(tx: Tx, scope_id: str, prefixes: Sequence[str], but: str = "") -> None:
+    """Within one scope an address is one place. Raises AddressScopePrefixConflict."""
+    if not scope_id:
+        return
+    own = [ipaddress.ip_network(p) for p in prefixes]
+    for other in tx.select(SubnetPool, address_scope_id=scope_id):
+        if other.id != but and any(a.overlaps(ipaddress.ip_network(b)) for a in own for b in other.prefixes):
+            raise AddressScopePrefixConflict(
+                f"Failed to associate address scope: subnetpools within an address scope must have unique prefixes; "
+                f"subnet pool {other.id} overlaps.",
+                field="address_scope_id",
+            )
 
 
 def add_prefixes(tx: Tx, pool: SubnetPool, prefixes: Sequence[str]) -> SubnetPool:

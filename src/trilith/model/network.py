@@ -300,3 +300,12 @@ class DhcpExclusion(Record):
 
     network_id: str
     node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoTopology(Record):
+    """The network and router that a project was given without asking for their parts; (project_id) is unique."""
+
+    project_id: str
+    network_id: str
+    router_id: str

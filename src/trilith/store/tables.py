@@ -178,6 +178,7 @@ table_of(
 table_of(n.AddressScope, "address_scopes", noun="address_scope", index=(("project_id",),))
 table_of(n.SubnetPool, "subnet_pools", noun="subnetpool", index=(("project_id",),))
 table_of(n.Rbac, "rbac_policies", noun="rbac_policy", index=(("object_id",), ("target",)))
+table_of(n.AutoTopology, "auto_topologies", unique=(("project_id",),), index=(("network_id",), ("router_id",)))
 table_of(n.DhcpExclusion, "dhcp_exclusions", unique=(("network_id", "node"),))
 table_of(na.AddressGroup, "address_groups", noun="address_group", index=(("project_id",),))
 table_of(na.DefaultRule, "default_group_rules", noun="default_security_group_rule")

@@ -35,6 +35,7 @@ _ALL = tuple(
         ("address-scope", "Address scope", "Routers carry between networks of one scope alone."),
         ("agent", "agent", "The nodes' network agents, as views of chassis."),
         ("allowed-address-pairs", "Allowed Address Pairs", "Further addresses that a port may use."),
+        ("auto-allocated-topology", "Auto Allocated Topology Services", "A project's network in one call."),
         ("availability_zone", "Availability Zone", "Zones of the nodes."),
         ("binding", "Port Binding", "Where a port is bound."),
         ("default-subnetpools", "Default Subnetpools", "Mark a pool as the default of its IP version."),

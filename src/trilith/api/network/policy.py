@@ -82,6 +82,8 @@ POLICIES: tuple[Policy, ...] = (
     Policy("remove_router_interface", _MEMBER),
     Policy("add_extraroutes", _MEMBER),
     Policy("remove_extraroutes", _MEMBER),
+    Policy("get_auto_allocated_topology", _MEMBER),
+    Policy("delete_auto_allocated_topology", _MEMBER),
     Policy("add_subports", _MEMBER),
     Policy("remove_subports", _MEMBER),
     Policy("get_quota", _READER),

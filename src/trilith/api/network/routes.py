@@ -11,6 +11,7 @@ from trilith.api.http.route import PUBLIC, Route, Service
 from trilith.api.network import (
     address_groups,
     agents,
+    auto_topology,
     default_rules,
     extensions,
     floating_ips,
@@ -203,6 +204,8 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", f"{_TRUNK}/remove_subports", trunks.remove, body=trunks.RemoveSubPortsBody, statuses=(409,)),
     *_crud(logs.NOUN, (logs.create, logs.CreateLogBody), (logs.update, logs.UpdateLogBody), logs.delete),
     Route("GET", "/v2.0/log/loggable-resources", logs.loggable),
+    Route("GET", "/v2.0/auto-allocated-topology/{project}", auto_topology.show, query=("fields",), statuses=(409,)),
+    Route("DELETE", "/v2.0/auto-allocated-topology/{project}", auto_topology.delete, ok=204, statuses=(409,)),
     Route("GET", "/v2.0/quotas", quotas.index),
     Route("GET", _QUOTA, quotas.show),
     Route("PUT", _QUOTA, quotas.update, body=quotas.UpdateBody),
