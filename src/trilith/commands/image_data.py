@@ -56,7 +56,9 @@ async def _fetch(store: Store, stores: Stores, settings: Settings, image: Image)
             failed = err
             continue
         node = node_name(settings)
-        await store.write(partial(image_copies.keep, image_id=image.id, node=node, sha256=facts.sha256, size=facts.size))
+        await store.write(
+            partial(image_copies.keep, image_id=image.id, node=node, sha256=facts.sha256, size=facts.size)
+        )
         return path
     raise failed or errors.Missing(f"Image {image.id} has no location.")
 
