@@ -49,6 +49,15 @@ def _never(status: int, says: str) -> dict[Pillar, Refusal]:
     return dict.fromkeys(Pillar, Refusal(status, says))
 
 
+_AGGREGATE = "5b7f0a3e-9d1c-4e6b-8f2a-1c3d5e7f9a0b"
+_CONSUMER = "0d2f4b6a-8c1e-4a3c-9e5f-7b9d1f3a5c7e"
+
+
+def _placement(command: str, *, shows: str = "", keep: str = "") -> Row:
+    """In Placement's newest version, which the client does not choose by itself."""
+    return Row(f"--os-placement-api-version 1.39 {command}", shows=shows, keep=keep)
+
+
 _SIMPLE = (
     Group(
         "Identity",
@@ -151,6 +160,65 @@ _SIMPLE = (
             Row("resource provider usage show {provider}", shows="VCPU"),
             Row("resource provider trait list {provider}", shows="CUSTOM_SIMULATED"),
             Row("allocation candidate list --resource VCPU=1", shows="VCPU"),
+        ),
+    ),
+    Group(
+        "Placement",
+        (
+            _placement("resource class create CUSTOM_FPGA"),
+            _placement("resource class set CUSTOM_FPGA"),
+            _placement("resource class show CUSTOM_FPGA", shows="CUSTOM_FPGA"),
+            _placement("resource class list", shows="CUSTOM_FPGA"),
+            _placement("trait create CUSTOM_FAST"),
+            _placement("trait show CUSTOM_FAST", shows="CUSTOM_FAST"),
+            _placement("trait list --name startswith:CUSTOM_F", shows="CUSTOM_FAST"),
+            _placement("resource provider create host-a -f value -c uuid", keep="root"),
+            _placement("resource provider create card --parent-provider {root} -f value -c uuid", keep="card"),
+            _placement("resource provider set --name card-0 {card}", shows="card-0"),
+            _placement(
+                "resource provider inventory set {root} --resource VCPU=8 --resource "
+                "VCPU:allocation_ratio=4.0 --resource DISK_GB=100",
+                shows="4.0",
+            ),
+            _placement("resource provider inventory set {root} --amend --resource DISK_GB:reserved=10", shows="10"),
+            _placement("resource provider inventory set {card} --resource CUSTOM_FPGA=2", shows="2"),
+            _placement("resource provider inventory class set {card} CUSTOM_FPGA --total 4", shows="4"),
+            _placement("resource provider inventory show {card} CUSTOM_FPGA", shows="4"),
+            _placement("resource provider inventory list {root}", shows="DISK_GB"),
+            _placement("resource provider trait set {card} --trait CUSTOM_FAST", shows="CUSTOM_FAST"),
+            _placement("resource provider trait list {card}", shows="CUSTOM_FAST"),
+            _placement(
+                f"resource provider aggregate set {{root}} --aggregate {_AGGREGATE} --generation 2", shows=_AGGREGATE
+            ),
+            _placement("resource provider aggregate list {root}", shows=_AGGREGATE),
+            _placement("resource provider list --in-tree {card}", shows="host-a"),
+            _placement("resource provider list --resource CUSTOM_FPGA=4", shows="card-0"),
+            _placement("resource provider list --required CUSTOM_FAST", shows="card-0"),
+            _placement("resource provider list --forbidden CUSTOM_FAST", shows="host-a"),
+            _placement(f"resource provider list --member-of {_AGGREGATE}", shows="host-a"),
+            _placement("allocation candidate list --resource VCPU=1 --resource CUSTOM_FPGA=2", shows="CUSTOM_FPGA=2"),
+            _placement(
+                "allocation candidate list --group 1 --resource VCPU=1 --group 2 --resource CUSTOM_FPGA=2 "
+                "--required CUSTOM_FAST --group-policy isolate --limit 5",
+                shows="CUSTOM_FAST",
+            ),
+            _placement(
+                f"resource provider allocation set {_CONSUMER} --allocation rp={{root}},VCPU=2 --allocation "
+                f"rp={{card}},CUSTOM_FPGA=1 --project-id p --user-id u --consumer-type INSTANCE",
+                shows="CUSTOM_FPGA",
+            ),
+            _placement(f"resource provider allocation show {_CONSUMER}", shows="CUSTOM_FPGA"),
+            _placement("resource provider show {card} --allocations", shows=_CONSUMER),
+            _placement("resource provider usage show {card}", shows="1"),
+            _placement("resource usage show p", shows="VCPU"),
+            _placement(f"resource provider allocation unset {_CONSUMER} --resource-class CUSTOM_FPGA", shows="VCPU"),
+            _placement(f"resource provider allocation delete {_CONSUMER}"),
+            _placement("resource provider trait delete {card}"),
+            _placement("resource provider inventory delete {card} --resource-class CUSTOM_FPGA"),
+            _placement("resource provider delete {card}"),
+            _placement("resource provider delete {root}"),
+            _placement("trait delete CUSTOM_FAST"),
+            _placement("resource class delete CUSTOM_FPGA"),
         ),
     ),
 )
