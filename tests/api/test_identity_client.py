@@ -8,6 +8,7 @@ import shlex
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ for argv in json.load(sys.stdin):
 json.dump(found, sys.stdout)
 """
 
+RULES = [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "OIDC-sub"}]}]
 #: command → what it prints, None for anything
 COMMANDS: list[tuple[str, str | None]] = [
     ("token issue -f value -c expires", None),
@@ -57,6 +59,26 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("domain delete dom", ""),
     ("application credential create --role member ac1 -f value -c name", "ac1"),
     ("application credential delete ac1", ""),
+    ("endpoint group create images FILTERS -f value -c name", "images"),
+    ("endpoint group add project images demo", ""),
+    ("endpoint group list --project demo -f value -c Name", "images"),
+    ("endpoint group remove project images demo", ""),
+    ("endpoint group delete images", ""),
+    ("registered limit create --service nova --default-limit 3 things -f value -c resource_name", "things"),
+    ("limit create --service nova --project demo --resource-limit 2 things -f value -c resource_limit", "2"),
+    ("limit list --project demo -f value -c 'Resource Limit'", "2"),
+    ("consumer create --description d -f value -c description", "d"),
+    ("implied role create --implied-role reader cook -f value -c implies", None),
+    ("implied role delete --implied-role reader cook", ""),
+    ("trust create --project admin --role reader admin demo2 -f value -c redelegation_count", "0"),
+    ("identity provider create --remote-id r --enable corp -f value -c id", "corp"),
+    ("identity provider set --disable corp", ""),
+    ("mapping create --rules RULES corp -f value -c id", "corp"),
+    ("federation protocol create --identity-provider corp --mapping corp openid -f value -c id", "openid"),
+    ("federation protocol list --identity-provider corp -f value -c id", "openid"),
+    ("federation protocol delete --identity-provider corp openid", ""),
+    ("mapping delete corp", ""),
+    ("identity provider delete corp", ""),
     ("user delete demo2", ""),
     ("role delete cook", ""),
     ("group delete grp", ""),
@@ -65,12 +87,13 @@ COMMANDS: list[tuple[str, str | None]] = [
 ]
 
 
-@pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
+@asynccontextmanager
+async def listening(folder: Path, **env: str) -> AsyncIterator[str]:
+    """A simulated cloud in a process of its own; what it says is its identity URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    argv = ["-m", "trilith.cli.main", "up", "--state", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
+    argv = ["-m", "trilith.cli.main", "up", "--state", str(folder / "state"), "--listen", f"127.0.0.1:{port}"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *argv,
@@ -79,7 +102,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
         "--json",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=os.environ | {"TRILITH_ADMIN_PASSWORD": PASSWORD, "HOME": str(tmp_path)},
+        env=os.environ | {"TRILITH_ADMIN_PASSWORD": PASSWORD, "HOME": str(folder)} | env,
     )
     try:
         assert process.stdout is not None
@@ -91,7 +114,13 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
         await asyncio.wait_for(process.wait(), 30)
 
 
-async def test_the_clients_identity_commands(url: str) -> None:
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    async with listening(tmp_path) as found:
+        yield found
+
+
+async def test_the_clients_identity_commands(url: str, tmp_path: Path) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("OS_")} | {
         "OS_AUTH_URL": url,
         "OS_USERNAME": "admin",
@@ -110,7 +139,11 @@ async def test_the_clients_identity_commands(url: str) -> None:
         stderr=asyncio.subprocess.PIPE,
         env=env,
     )
-    asked = msgspec.json.encode([shlex.split(command) for command, _ in COMMANDS])
+    files = {"FILTERS": {"interface": "public"}, "RULES": RULES}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(msgspec.json.encode(content))
+    paths = {name: str(tmp_path / name) for name in files}
+    asked = msgspec.json.encode([[paths.get(a, a) for a in shlex.split(command)] for command, _ in COMMANDS])
     out, err = await asyncio.wait_for(client.communicate(asked), 240)
     assert client.returncode == 0, err.decode()
     answers = msgspec.json.decode(out)

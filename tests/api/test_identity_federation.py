@@ -44,6 +44,7 @@ class Provider:
     def __init__(self) -> None:
         self.key: Any = self.new_key()
         self.asked: list[str] = []
+        self.groups: list[str] = []
         provider = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -51,6 +52,15 @@ class Provider:
                 provider.asked.append(self.path)
                 body = provider.answer(self.path)
                 self.send_response(200 if body is not None else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def do_POST(self) -> None:
+                """The token endpoint; who asks is who the test says."""
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = {"access_token": provider.token(groups=provider.groups), "token_type": "Bearer"}
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
 

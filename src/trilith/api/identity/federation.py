@@ -20,10 +20,13 @@ from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader
 
 _PATH = "/v3/OS-FEDERATION"
+#: of rules that do not say
+_SCHEMA = "1.0"
 RemoteIds = Annotated[list[Name], Meta(max_length=256)]
 
 
 class ProviderGiven(Struct, forbid_unknown_fields=True):
+    id: Text | UnsetType = UNSET
     description: Text | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     remote_ids: RemoteIds | UnsetType | None = UNSET
@@ -38,9 +41,11 @@ class ProviderBody(Struct):
 class ProtocolGiven(Struct, forbid_unknown_fields=True):
     mapping_id: Name
     remote_id_attribute: Annotated[str, Meta(max_length=64)] | UnsetType | None = UNSET
+    id: Text | UnsetType = UNSET
 
 
 class ProtocolChange(Struct, forbid_unknown_fields=True):
+    id: Text | UnsetType = UNSET
     mapping_id: Name | UnsetType = UNSET
     remote_id_attribute: Annotated[str, Meta(max_length=64)] | UnsetType | None = UNSET
 
@@ -55,7 +60,8 @@ class ProtocolChangeBody(Struct):
 
 class MappingGiven(Struct, forbid_unknown_fields=True):
     rules: list[dict[str, Any]]
-    schema_version: Annotated[str, Meta(pattern=r"^\d+\.\d+$", max_length=5)] = "1.0"
+    schema_version: Annotated[str, Meta(pattern=r"^\d+\.\d+$", max_length=5)] | None = None
+    id: Text | UnsetType = UNSET
 
 
 class MappingBody(Struct):
@@ -118,14 +124,16 @@ def _fields(given: ProviderGiven) -> dict[str, Any]:
             hint="Leave it out, or give the user roles of their own.",
             field="authorization_ttl",
         )
-    fields = set_fields(given, "remote_ids", "authorization_ttl")
+    fields = set_fields(given, "id", "remote_ids", "authorization_ttl")
     if given.remote_ids is not UNSET:
         fields["remote_ids"] = tuple(dict.fromkeys(given.remote_ids or ()))
     return fields
 
 
-def _id(text: str, field: str) -> str:
-    """Raises Invalid for what cannot be in a URL's path as it is."""
+def _id(text: str, field: str, given: str | UnsetType = UNSET) -> str:
+    """given: what the body says, where it does. Raises Invalid for another, or what cannot be in a path as it is."""
+    if given is not UNSET and given != text:
+        raise errors.Invalid(f"The id in the body differs from {field} in the URL.", field="id")
     if not 0 < len(text) <= 64 or not all(c.isalnum() or c in "-_.~@" for c in text):
         raise errors.Invalid(f"{field} must be up to 64 letters, digits and -_.~@.", field=field)
     return text
@@ -134,7 +142,7 @@ def _id(text: str, field: str) -> str:
 async def create_provider(call: Call) -> dict[str, Any]:
     """201; enabled only if it says so. 400, 403, 404 for an unknown domain, 409."""
     fields: dict[str, Any] = {"enabled": False, "domain_id": ""} | _fields(call.body.identity_provider)
-    provider = IdentityProvider(id=_id(call.params["idp_id"], "idp_id"), **fields)
+    provider = IdentityProvider(id=_id(call.params["idp_id"], "idp_id", call.body.identity_provider.id), **fields)
     made = await call.write(lambda tx: commands.create_provider(tx, provider), "identity_provider.create")
     return {"identity_provider": _provider(call, made)}
 
@@ -178,8 +186,8 @@ def _protocol(call: Call, p: FederationProtocol) -> ProtocolView:
 
 async def create_protocol(call: Call) -> dict[str, Any]:
     """201. 400 also for an unknown mapping, 403, 404 for an unknown provider, 409."""
-    fields = set_fields(call.body.protocol)
-    name = _id(call.params["protocol_id"], "protocol_id")
+    fields = set_fields(call.body.protocol, "id")
+    name = _id(call.params["protocol_id"], "protocol_id", call.body.protocol.id)
     protocol = FederationProtocol(id=hex_id(), idp_id=call.params["idp_id"], name=name, **fields)
     made = await call.write(lambda tx: commands.create_protocol(tx, protocol), "protocol.create")
     return {"protocol": _protocol(call, made)}
@@ -206,7 +214,7 @@ async def show_protocol(call: Call) -> dict[str, Any]:
 
 async def update_protocol(call: Call) -> dict[str, Any]:
     """200. 400 also for an unknown mapping, 403, 404."""
-    idp_id, name, fields = call.params["idp_id"], call.params["protocol_id"], set_fields(call.body.protocol)
+    idp_id, name, fields = call.params["idp_id"], call.params["protocol_id"], set_fields(call.body.protocol, "id")
     done = await call.write(lambda tx: commands.update_protocol(tx, idp_id, name, fields), "protocol.update")
     return {"protocol": _protocol(call, done)}
 
@@ -226,8 +234,8 @@ async def create_mapping(call: Call) -> dict[str, Any]:
     """201. 400 for what is no rule, 403, 409."""
     given = call.body.mapping
     parse_rules(given.rules)
-    id = _id(call.params["mapping_id"], "mapping_id")
-    mapping = FederationMapping(id=id, rules=given.rules, schema_version=given.schema_version)
+    id = _id(call.params["mapping_id"], "mapping_id", given.id)
+    mapping = FederationMapping(id=id, rules=given.rules, schema_version=given.schema_version or _SCHEMA)
     made = await call.write(lambda tx: commands.create_mapping(tx, mapping), "mapping.create")
     return {"mapping": _mapping(call, made)}
 
@@ -248,7 +256,7 @@ async def update_mapping(call: Call) -> dict[str, Any]:
     """200. 400, 403, 404."""
     id, given = call.params["mapping_id"], call.body.mapping
     parse_rules(given.rules)
-    fields = {"rules": given.rules, "schema_version": given.schema_version}
+    fields = {"rules": given.rules, "schema_version": given.schema_version or _SCHEMA}
     done = await call.write(lambda tx: commands.update_mapping(tx, id, fields), "mapping.update")
     return {"mapping": _mapping(call, done)}
 
