@@ -43,20 +43,22 @@ def issue(tx: Tx, actor: Actor, server: Server, kind: ConsoleKind, token: str, *
     )
 
 
-def look(reader: Reader, token: str, now: float) -> tuple[ConsoleToken, Server]:
-    """A token that can be used, and its server. now: seconds since the epoch. Raises Missing."""
+def look(reader: Reader, token: str, now: float, kind: ConsoleKind | None = None) -> tuple[ConsoleToken, Server]:
+    """A token that can be used, and its server. now: seconds since the epoch. kind: what it must open, None for any.
+
+    Raises Missing.
+    """
     found = reader.first(ConsoleToken, token_hash=hash_of(token))
-    server = reader.find(Server, found.server_id) if found is not None and found.expires_at > now else None
-    if found is None or server is None or server.node != found.node or server.task == "deleting":
-        raise errors.Missing("The token is invalid or has expired.", hint="Ask for a new console URL.")
-    return found, server
+    if found is not None and found.expires_at > now and kind in (None, found.kind):
+        server = reader.find(Server, found.server_id)
+        if server is not None and server.node == found.node and server.task != "deleting":
+            return found, server
+    raise errors.Missing("The token is invalid or has expired.", hint="Ask for a new console URL.")
 
 
 def redeem(tx: Tx, token: str, kind: ConsoleKind) -> Server:
     """Use it up; the server that it opens. Raises Missing, also for a token of another kind, which stays usable."""
-    found, server = look(tx, token, tx.now)
-    if found.kind is not kind:
-        raise errors.Missing("The token is invalid or has expired.", hint="Ask for a new console URL.")
+    found, server = look(tx, token, tx.now, kind)
     # by compare-and-swap on the revision: of two that come at once, one gets in
     tx.change(found, expires_at=0.0)
     return server

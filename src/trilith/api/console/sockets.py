@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from trilith import errors
@@ -14,8 +15,6 @@ from trilith.api.http.route import ByteStream
 from trilith.commands import consoles
 from trilith.model.console import ConsoleKind
 from trilith.model.record import Actor
-from trilith.model.server import Server
-from trilith.store.tx import Tx
 
 
 async def screen(call: Call) -> ByteStream:
@@ -29,29 +28,32 @@ async def serial(call: Call) -> ByteStream:
 
 
 async def _opened(call: Call, kind: ConsoleKind, channel: str) -> ByteStream:
+    """The token is used up last: who finds the line in use, or the server off, may come again with it."""
     settings = call.host.settings
     check_origin(call.headers, settings.url, settings.console_origins)
-    server = await _redeemed(call, kind)
+    token = call.one("token")
+    with _forbidden():
+        found, server = await call.read(lambda r: consoles.look(r, token, time.time(), kind))
     stream = await call.host.services.links.open(server.node, channel, TerminalArgs(server.id))
+    actor = Actor(
+        user_id=found.user_id, project_id=found.project_id, request_id=call.request_id, address=call.actor.address
+    )
+    try:
+        with _forbidden():
+            await call.host.write(
+                lambda tx: consoles.redeem(tx, token, kind), actor=actor, action=f"console.open_{kind}"
+            )
+    except BaseException:
+        stream.close()
+        raise
     return Watched(stream, idle=settings.console_idle_seconds)
 
 
-async def _redeemed(call: Call, kind: ConsoleKind) -> Server:
-    token = call.one("token")
-
-    def body(tx: Tx) -> Server:
-        return consoles.redeem(tx, token, kind)
-
+@contextmanager
+def _forbidden() -> Iterator[None]:
+    """A token that is not good, as Nova's proxy answers it."""
     try:
-        # read first: who guesses at tokens writes nothing
-        found, _ = await call.read(lambda r: consoles.look(r, token, time.time()))
-        actor = Actor(
-            user_id=found.user_id,
-            project_id=found.project_id,
-            request_id=call.request_id,
-            address=call.actor.address,
-        )
-        return await call.host.write(body, actor=actor, action=f"console.open_{kind}")
+        yield
     except errors.Missing as err:
         raise errors.Forbidden(err.message, hint=err.hint) from err
 
