@@ -7,6 +7,7 @@ off begins again.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from trilith import errors
 from trilith.commands import blobs, image_data, image_imports
 from trilith.commands.image_imports import IMPORT_DEADLINE, IMPORT_KIND, ImportArgs
 from trilith.commands.image_inspection import Inspection
+from trilith.commands.image_signature import signature_of
 from trilith.jobs import image_remote
 from trilith.jobs.download import download
 from trilith.jobs.image_remote import Described
@@ -86,7 +88,10 @@ async def _convert(context: Context[ImportArgs]) -> None:
     """The data in the format that the settings want, beside what was staged. Unsafe content is refused before any tool
     opens it."""
     args = context.args
-    if not args.convert or args.method == "copy-image":
+    if args.method == "copy-image":
+        return
+    await _verify(context)
+    if not args.convert:
         return
     _, disk_format, container = await _formats(context)
     if disk_format in (args.convert, *_KEPT) or container not in ("bare", ""):
@@ -103,6 +108,19 @@ async def _look(path: Path, inspection: Inspection) -> None:
     async for chunk in blobs.read_file(path):
         await asyncio.to_thread(inspection.feed, chunk)
     await asyncio.to_thread(inspection.finish)
+
+
+async def _verify(context: Context[ImportArgs]) -> None:
+    """A signature is of the data as it came. Raises Invalid."""
+    args, services = context.args, context.services
+    image = await context.store.read(lambda r: r.get(Image, args.image_id))
+    signature = await asyncio.to_thread(signature_of, image.properties, services.settings.state)
+    if signature is None:
+        return
+    digest = hashlib.new(signature.hash_name, usedforsecurity=False)
+    async for chunk in blobs.read_file(blobs.staged_path(services.blobs, args.image_id)):
+        await asyncio.to_thread(digest.update, chunk)
+    signature.verify(digest.digest())
 
 
 async def _is_converted(context: Context[ImportArgs]) -> bool:

@@ -17,6 +17,7 @@ from trilith.api.image.wire import RangeNotSatisfiable
 from trilith.commands import blobs, image_copies, image_data, images
 from trilith.commands.image_data import node_name
 from trilith.commands.image_inspection import Inspection
+from trilith.commands.image_signature import signature_of
 from trilith.commands.image_stores import ImageStore
 from trilith.model.image import BlobFacts, Image, ImageState
 
@@ -43,8 +44,9 @@ async def _arriving(call: Call) -> AsyncIterator[bytes]:
 
 
 async def upload(call: Call) -> None:
-    """204. 400 for content that is not of the declared format or not safe, 409 for an image that is not queued,
-    410 when it was deleted meanwhile, 413 for too much data or a full disk, 415 for another content type.
+    """204. 400 for content that is not of the declared format, not safe or not what was signed, 409 for an image that
+    is not queued, 410 when it was deleted meanwhile, 413 for too much data or a full disk, 415 for another
+    content type.
 
     On any failure the image is queued again, and nothing stays on the disk.
     """
@@ -52,13 +54,17 @@ async def upload(call: Call) -> None:
     _check_upload(call)
     stores, node = call.host.services.stores, node_name(call.host.settings)
     store = upload_store(call)
+    signature = await asyncio.to_thread(signature_of, image.properties, call.host.settings.state)
     image = await call.write(lambda tx: images.begin_upload(tx, image.id, node), "image.upload")
     settings = call.host.settings
     inspection = Inspection(image.disk_format, enforce=settings.image_format_check, container=image.container_format)
     facts: BlobFacts | None = None
     try:
-        async with blobs.sink(store.files, inspection, limit=settings.max_image) as sink:
+        also = signature.hash_name if signature else ""
+        async with blobs.sink(store.files, inspection, limit=settings.max_image, also=also) as sink:
             facts = await blobs.fill(sink, _arriving(call))
+            if signature is not None and sink.also is not None:
+                signature.verify(sink.also.digest())
             with blobs.pinned(facts.sha256):
                 await asyncio.to_thread(sink.keep, blobs.path_of(store.files, facts.sha256))
                 await _activate(call, image, facts, store.name)
