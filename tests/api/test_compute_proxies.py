@@ -177,3 +177,36 @@ async def test_a_network_is_made_for_whom_has_none(cloud: ApiCloud) -> None:
     none = await bob.ask("POST", "/servers", "2.37", json={"server": {**body, "networks": "none"}})
     assert none.status_code == 202, none.text
     assert (await cloud.client.get("/network/v2.0/routers", headers=bob.headers)).json()["routers"] == []
+
+
+async def test_an_allocated_network_can_be_taken_apart_again(cloud: ApiCloud) -> None:
+    """In the order in which its owner sees its parts, the port of the metadata service among them."""
+    alice = await member(cloud)
+    body = {"name": "x", "flavorRef": await alice.flavor(), "imageRef": await alice.image(), "networks": "auto"}
+    made = await alice.ask("POST", "/servers", "2.37", json={"server": body})
+    server_id = made.json()["server"]["id"]
+    await alice.settle(server_id)
+    assert (await alice.ask("DELETE", f"/servers/{server_id}")).status_code == 204
+    await alice.settle(server_id)
+
+    async def ask(method: str, path: str, **fields: Any) -> Any:
+        answer = await cloud.client.request(method, f"/network/v2.0{path}", headers=alice.headers, **fields)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+    (network,) = (await ask("GET", "/networks?name=auto_allocated_network"))["networks"]
+    (router,) = (await ask("GET", "/routers"))["routers"]
+    (subnet,) = network["subnets"]
+    await ask("PUT", f"/routers/{router['id']}/remove_router_interface", json={"subnet_id": subnet})
+    await ask("DELETE", f"/routers/{router['id']}")
+    ports = (await ask("GET", f"/ports?network_id={network['id']}"))["ports"]
+    assert [p["device_owner"] for p in ports] == ["network:distributed"]
+    for port in ports:
+        await ask("DELETE", f"/ports/{port['id']}")
+    (again,) = (await ask("GET", f"/ports?network_id={network['id']}"))["ports"]
+    assert again["id"] != ports[0]["id"]
+    assert [ip["subnet_id"] for ip in again["fixed_ips"]] == [subnet], "the metadata service goes on"
+    await ask("DELETE", f"/subnets/{subnet}")
+    await ask("DELETE", f"/networks/{network['id']}")
+    again_made = await alice.ask("POST", "/servers", "2.37", json={"server": body})
+    assert again_made.status_code == 202, again_made.text

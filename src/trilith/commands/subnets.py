@@ -335,6 +335,26 @@ def _metadata_address(tx: Tx, network: Network, subnet: Subnet) -> None:
         tx.change(port, fixed_ips=(*others, FixedIp(subnet_id=subnet.id, ip_address=address)))
 
 
+def renew_metadata_port(tx: Tx, port: Port) -> None:
+    """A network's localport that its owner deleted, as a clean-up of all ports does: the network gets another one, as
+    from Neutron's maintenance, so that its servers keep their metadata service."""
+    network = tx.get(Network, port.network_id)
+    ports.delete_port(tx, port, service=True)
+    fresh = ports.create_port(
+        tx,
+        project_id=port.project_id,
+        network_id=network.id,
+        network=network,
+        device_id=port.device_id,
+        device_owner=ports.METADATA,
+        fixed_ips=(),
+    )
+    network = tx.change(network, metadata_port_id=fresh.id, metadata_mac=fresh.mac_address)
+    for subnet in tx.select(Subnet, network_id=network.id):
+        _metadata_address(tx, network, subnet)
+    bump(tx, Network, [network.id])
+
+
 def _address_known_ports(tx: Tx, subnet: Subnet) -> None:
     """Guests that are there already hear the new prefix advertised and take an address in it."""
     t = REGISTRY[Port].table.c

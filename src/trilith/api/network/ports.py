@@ -19,7 +19,7 @@ from trilith.api.network import networks as network_api
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.api.network.networks import Given, Name
 from trilith.commands import ports as commands
-from trilith.commands import qos
+from trilith.commands import qos, subnets
 from trilith.commands.network_faults import InvalidInput, PortNotFound
 from trilith.commands.network_search import contains
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, IpAddress, Network, Port, domain_of
@@ -365,5 +365,12 @@ async def update(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """204. 409: a router or floating IP has it."""
-    return await listing.remove(call, NOUN, commands.delete_port)
+    """204; a network's metadata port comes back as another one. 409: a router or floating IP has it."""
+
+    def act(tx: Tx, port: Port) -> None:
+        if port.device_owner == commands.METADATA:
+            subnets.renew_metadata_port(tx, port)
+        else:
+            commands.delete_port(tx, port)
+
+    return await listing.remove(call, NOUN, act)
