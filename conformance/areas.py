@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 #: area → prefixes of test ids, in the order of the table
@@ -47,6 +48,8 @@ EXCLUDED_OF: dict[str, dict[str, str]] = {
     },
 }
 
+_ATTRIBUTES = re.compile(r"\[[^\]]*\]")
+
 
 def area_of(test: str) -> str:
     """Raises ValueError for a test of no area of ours."""
@@ -73,5 +76,5 @@ def share(tests: Iterable[str], part: float) -> list[str]:
 
 
 def name(test: str) -> str:
-    """Its id without the attributes in brackets."""
-    return test.partition("[")[0]
+    """Its id without the attributes in brackets; of a test with scenarios, with the scenario's name behind."""
+    return _ATTRIBUTES.sub("", test)
