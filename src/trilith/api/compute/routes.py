@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,11 @@ def _checked(handler: Handler, known: frozenset[str], flag: str) -> Handler:
     return checked
 
 
+def _statuses(handler: Handler) -> tuple[int, ...]:
+    """What the handler's docstring says that it answers: the document repeats it."""
+    return tuple(sorted({int(found) for found in re.findall(r"\b(20[0-9]|4[01]\d|501)\b", handler.__doc__ or "")}))
+
+
 def _route(
     method: str,
     path: str,
@@ -87,6 +93,7 @@ def _route(
         until=before(old) if old else "",
         query=known,
         response=response,
+        statuses=_statuses(handler),
     )
 
 

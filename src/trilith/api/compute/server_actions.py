@@ -65,7 +65,8 @@ class Action:
 
 
 async def act(call: Call) -> Any:
-    """Find the action that the body names."""
+    """The action that the body names: 202, 200 with an answer, or 204; 400; 404; 409 where the server's state or a lock
+    forbids it; 410 for what Nova removed; 501 for what its node cannot do."""
     name, value = one_key(call.body, "action")
     action = ACTIONS.get(name)
     if action is None or (action.until and has(call.version, action.until)):
