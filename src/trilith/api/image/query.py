@@ -113,6 +113,7 @@ _FILTERS: dict[str, Callable[[str], Clause]] = {
     "owner": _text("owner"),
     "checksum": _text("checksum"),
     "os_hash_value": _text("hash_value"),
+    "os_hash_algo": _text("hash_algo"),
     "size": _number("size"),
     "size_min": _number("size", "ge"),
     "size_max": _number("size", "le"),
