@@ -177,7 +177,7 @@ def test_the_client_does_what_the_table_says(client: Client) -> None:
         else:
             for row in group.rows:
                 client.check(row)
-    assert client.failures == []
+    assert client.failures == [], "\n".join(client.failures)
     assert Path(client.names["saved"]).read_bytes() == bytes(4096)
     lines = client.ssh_log.read_text().splitlines()
     assert len(lines) == len(RUN)

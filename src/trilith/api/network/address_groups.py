@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
+from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing
@@ -51,7 +52,10 @@ class AddressesWire(Struct, forbid_unknown_fields=True):
 
 
 class AddressesBody(Struct):
-    address_group: AddressesWire
+    """Clients write the addresses in the group or, openstacksdk, alone."""
+
+    address_group: AddressesWire | UnsetType = UNSET
+    addresses: list[str] | UnsetType = UNSET
 
 
 def view(reader: Reader, rows: Sequence[AddressGroup], _who: Viewer) -> list[AddressGroupView]:
@@ -114,5 +118,9 @@ async def remove(call: Call) -> Answer:
 
 
 async def _addresses(call: Call, act: Callable[[Tx, AddressGroup, list[str]], AddressGroup]) -> Answer:
-    wanted: list[str] = call.body.address_group.addresses
-    return await listing.change(call, NOUN, lambda tx, g: act(tx, g, wanted))
+    body: AddressesBody = call.body
+    wanted = body.addresses if body.address_group is UNSET else body.address_group.addresses
+    if wanted is UNSET:
+        raise errors.Invalid("Unable to find 'addresses' in request body", field="addresses")
+    asked = wanted
+    return await listing.change(call, NOUN, lambda tx, g: act(tx, g, asked))
