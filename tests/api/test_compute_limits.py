@@ -149,3 +149,28 @@ async def test_ports_are_what_fixed_ips_limit(cloud: ApiCloud) -> None:
     whole = {"quota_class_set": {"fixed_ips": 600, "injected_files": 6, "cores": 21}}
     changed = (await root.ask("PUT", "/os-quota-class-sets/default", json=whole)).json()["quota_class_set"]
     assert {k: changed[k] for k in whole["quota_class_set"]} == whole["quota_class_set"]
+
+
+async def test_a_users_own_limits_lie_within_the_projects(cloud: ApiCloud) -> None:
+    root, alice = await admin(cloud), await member(cloud)
+    user, project = await cloud.user("alice", "alpha")
+    path, mine = f"/os-quota-sets/{project}", f"/os-quota-sets/{project}?user_id={user}"
+    changed = await root.ask("PUT", mine, json={"quota_set": {"instances": 1, "key_pairs": 0}})
+    assert changed.json()["quota_set"]["instances"] == 1
+    assert (await root.get(path))["quota_set"]["instances"] == 10, "the others are not touched"
+    error(await root.ask("PUT", mine, json={"quota_set": {"instances": 11}}), 400)
+    error(await root.ask("PUT", mine, json={"quota_set": {"metadata_items": 1}}), 400)
+    await alice.boot()
+    body = {"name": "two", "flavorRef": await alice.flavor(), "imageRef": await alice.image()}
+    assert "instances" in error(await alice.ask("POST", "/servers", json={"server": body}), 403)
+    error(await alice.ask("POST", "/os-keypairs", json={"keypair": {"name": "k"}}), 403)
+    bob = await member(cloud, "bob", "alpha")
+    await bob.boot("of bob")
+    detail = (await root.get(f"{path}/detail?user_id={user}"))["quota_set"]
+    assert detail["instances"] == {"in_use": 1, "limit": 1, "reserved": 0}
+    assert (await root.get(f"{path}/detail"))["quota_set"]["instances"]["in_use"] == 2
+    error(await root.ask("PUT", mine, json={"quota_set": {"instances": 0}}), 400)
+    assert (await root.ask("PUT", mine, json={"quota_set": {"instances": 0, "force": True}})).status_code == 200
+    assert (await root.ask("DELETE", mine)).status_code == 202
+    answer = await alice.ask("POST", "/servers", json={"server": body})
+    assert answer.status_code == 202, answer.text

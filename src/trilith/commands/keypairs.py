@@ -96,7 +96,8 @@ def create(tx: Tx, *, user_id: str, name: str, public_key: str, print_of_key: st
     """Raises Conflict for a name that the user has already, QuotaExceeded at the quota of key pairs."""
     if tx.first(KeyPair, user_id=user_id, name=name) is not None:
         raise errors.Conflict(f"Key pair '{name}' already exists.", field="name")
-    limit = quota.limits(tx, tx.actor.project_id, ("key_pairs",))["key_pairs"]
+    own = quota.user_limits(tx, tx.actor.project_id, user_id)
+    limit = own.get("key_pairs", quota.limits(tx, tx.actor.project_id, ("key_pairs",))["key_pairs"])
     if 0 <= limit <= tx.count(KeyPair, user_id=user_id):
         raise errors.QuotaExceeded("Quota exceeded, too many key pairs.", hint="Delete one, or raise the quota.")
     return tx.add(

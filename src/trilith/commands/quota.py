@@ -8,7 +8,7 @@ from trilith import errors
 from trilith.commands import unified_limits
 from trilith.commands.addresses import insert_if_free
 from trilith.model.node import Quota, QuotaUse
-from trilith.model.server import Flavor, FlavorData
+from trilith.model.server import Flavor, FlavorData, Server
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -72,6 +72,48 @@ def growth(old: FlavorData, new: FlavorData | Flavor) -> dict[str, int]:
 def usage(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[str, int]:
     rows = reader.select(QuotaUse, project_id=project_id, resource=resources)
     return dict.fromkeys(resources, 0) | {row.resource: row.used for row in rows}
+
+
+#: what a user of a project can be limited by beside the project itself; key pairs are counted a user anyway
+OF_USERS = ("instances", "cores", "ram", "key_pairs")
+
+
+def of_user(project_id: str, user_id: str) -> str:
+    """In whose name a user's own limits in a project are kept."""
+    return f"user:{project_id}:{user_id}"
+
+
+def user_limits(reader: Reader, project_id: str, user_id: str) -> dict[str, int]:
+    """Those that the user has of their own in the project; none where Keystone's limits hold, which know no users."""
+    if unified_limits.enabled(reader):
+        return {}
+    rows = reader.select(Quota, project_id=of_user(project_id, user_id), resource=OF_USERS)
+    return {row.resource: row.limit for row in rows}
+
+
+def user_usage(reader: Reader, project_id: str, user_id: str) -> dict[str, int]:
+    found = dict.fromkeys(("instances", "cores", "ram"), 0)
+    for server in reader.select(Server, project_id=project_id, user_id=user_id):
+        for name, amount in of_server(server.flavor).items():
+            if name in found:
+                found[name] += amount
+    return found
+
+
+def check_user(tx: Tx, project_id: str, user_id: str, wanted: dict[str, int]) -> None:
+    """After `use` and before the servers are made: two requests of a project wait for each other at its counters.
+    Raises QuotaExceeded."""
+    bounds = {n: v for n, v in user_limits(tx, project_id, user_id).items() if v >= 0 and n in wanted}
+    if not bounds:
+        return
+    used = user_usage(tx, project_id, user_id)
+    for resource, limit in sorted(bounds.items()):
+        if used[resource] + wanted[resource] > limit:
+            raise errors.QuotaExceeded(
+                f"Quota exceeded for {resource}: Requested {wanted[resource]}, but already used {used[resource]} of "
+                f"the user's {limit} {resource}",
+                field=resource,
+            )
 
 
 def use(tx: Tx, project_id: str, wanted: dict[str, int]) -> None:

@@ -103,7 +103,9 @@ def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
     image = tx.find(Image, server.image_id)
     if image is not None:
         check_sizes(flavor, image)
-    quota.use(tx, server.project_id, quota.growth(server.flavor, flavor))
+    growth = quota.growth(server.flavor, flavor)
+    quota.use(tx, server.project_id, growth)
+    quota.check_user(tx, server.project_id, server.user_id, growth)
     if not server_moves.has_room(tx, server, flavor.data()):
         return server_moves.move_cold(tx, server, flavor.data(), kind=MigrationType.RESIZE, action="resize")
     migration = server_moves.record(tx, server, MigrationType.RESIZE, dest=server.node, flavor=flavor.id)

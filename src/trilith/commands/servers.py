@@ -77,6 +77,7 @@ def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
             raise
         count = request.min_count
         quota.use(tx, actor.project_id, quota.of_server(flavor, count))
+    quota.check_user(tx, actor.project_id, actor.user_id, quota.of_server(flavor, count))
     reservation = f"r-{new_id()[:8]}"
     made = []
     for index in range(count):

@@ -16,7 +16,7 @@ from trilith.api.http.route import Answer
 from trilith.commands import compute_quotas as commands
 from trilith.commands import quota
 from trilith.model.identity import Project
-from trilith.store.tx import Reader
+from trilith.store.tx import Reader, Tx
 
 LIST_QUERY = ("user_id",)
 LIMITS_QUERY = ("reserved", "tenant_id")
@@ -77,7 +77,8 @@ def _wanted(asked: Limits, hidden: frozenset[str]) -> dict[str, int]:
 async def show(call: Call) -> dict[str, Any]:
     """200; 400 for a project that is not there."""
     project, hidden = await _project(call, "os_compute_api:os-quota-sets:show"), _hidden(call)
-    found = await call.read(lambda r: commands.limits(r, project))
+    user = call.one("user_id")
+    found = await call.read(lambda r: commands.limits_of_user(r, project, user))
     return {"quota_set": {"id": project, **{n: v for n, v in found.items() if n not in hidden}}}
 
 
@@ -87,7 +88,7 @@ async def detail(call: Call) -> dict[str, Any]:
     user = call.one("user_id")
 
     def read(reader: Reader) -> tuple[dict[str, int], dict[str, int]]:
-        return commands.limits(reader, project), commands.usage(reader, project, user)
+        return commands.limits_of_user(reader, project, user), commands.usage(reader, project, user)
 
     found, used = await call.read(read)
     shown = {n: {"in_use": used[n], "limit": v, "reserved": 0} for n, v in found.items() if n not in hidden}
@@ -102,20 +103,30 @@ async def defaults(call: Call) -> dict[str, Any]:
 
 
 async def update(call: Call) -> dict[str, Any]:
-    """200, all limits after; 400 for one below what is in use."""
+    """200, all limits after, of the project or of one user in it; 400 for one below what is in use."""
     project = await _project(call, "os_compute_api:os-quota-sets:update")
     asked: Limits = call.body.quota_set
     hidden = _hidden(call)
     wanted = _wanted(asked, hidden)
     force = flag(asked.force, "force") if asked.force is not UNSET else False
-    found = await call.write(lambda tx: commands.set_limits(tx, project, wanted, force=force), "quota.update")
+    user = call.one("user_id")
+
+    def body(tx: Tx) -> dict[str, int]:
+        if user:
+            return commands.set_user_limits(tx, project, user, wanted, force=force)
+        return commands.set_limits(tx, project, wanted, force=force)
+
+    found = await call.write(body, "quota.update")
     return {"quota_set": {n: v for n, v in found.items() if n not in hidden}}
 
 
 async def delete(call: Call) -> Answer:
     """202."""
     project = await _project(call, "os_compute_api:os-quota-sets:delete")
-    await call.write(lambda tx: commands.reset(tx, project), "quota.reset")
+    user = call.one("user_id")
+    await call.write(
+        lambda tx: commands.reset_user(tx, project, user) if user else commands.reset(tx, project), "quota.reset"
+    )
     return Answer(status=202)
 
 
