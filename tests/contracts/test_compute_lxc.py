@@ -24,6 +24,7 @@ from tests.contracts.lxc_bench import LxcBench, busybox_root, lxc_bench  # noqa:
 from trilith.drivers.lxc import config, state, watch  # noqa: E402
 from trilith.errors import Backend, Conflict, Invalid, Unsupported  # noqa: E402
 from trilith.model.guest import GuestEventKind, GuestSpec, MachineIdentity, PowerState, RescueSpec  # noqa: E402
+from trilith.model.instance import InjectedFile  # noqa: E402
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc]
 
@@ -79,6 +80,20 @@ async def test_a_rescued_container_is_deleted_whole(bench: LxcBench) -> None:
     await bench.driver.start(rescued(spec))
     await bench.driver.delete(spec.server_id)
     assert await bench.leftovers() == []
+
+
+async def test_files_of_a_personality_lie_in_the_root(bench: LxcBench) -> None:
+    """Once: what the guest does with them later is its own affair."""
+    files = (InjectedFile(path="/etc/given", content=b"hello"), InjectedFile(path="bin/tool", content=b"#!/bin/sh"))
+    spec = replace(bench.spec(), files=files)
+    await bench.driver.create(spec)
+    await bench.driver.start(spec)
+    assert await run(bench, spec, "cat /etc/given; stat -c ' %a %u' /etc/given") == "hello 660 0"
+    assert await run(bench, spec, "ls -d /bin/busybox /bin/tool | wc -l") == "2", "the image's own are still seen"
+    await run(bench, spec, "echo changed >/etc/given")
+    await bench.driver.stop(spec.server_id, timeout=0)
+    await bench.driver.start(spec)
+    assert await run(bench, spec, "cat /etc/given") == "changed"
 
 
 async def test_a_password_goes_by_standard_input(bench: LxcBench) -> None:
