@@ -44,6 +44,7 @@ from trilith.model.network import (
     Subnet,
     guest_dns,
 )
+from trilith.model.network_access import DefaultRule
 from trilith.reconcile import topology
 from trilith.store.contract import Store
 from trilith.store.tx import Reader, Tx
@@ -392,6 +393,18 @@ async def test_a_dhcp_options_value_is_checked_once_the_port_asks_that_version(s
     await store.write(
         lambda tx: ports.update_port(tx, port, fixed_ips=ips, dhcp_options={("server-ip-address", 4): None})
     )
+
+
+async def test_first_groups_made_at_once_start_with_the_same_rules(store: Store) -> None:
+    made = await asyncio.gather(
+        *(
+            store.write(lambda tx, n=n: security_groups.create_group(tx, project_id=f"p{n}", name="web"))
+            for n in range(6)
+        )
+    )
+    counts = [await store.read(lambda r, g=g: r.count(SecurityGroupRule, security_group_id=g.id)) for g in made]
+    assert counts == [2] * 6
+    assert await store.read(lambda r: r.count(DefaultRule)) == 4
 
 
 async def test_a_node_that_answers_no_dhcp_on_a_network(store: Store) -> None:

@@ -14,7 +14,17 @@ from tests.ovn_harness import running_node
 from trilith.drivers.contract import LocalSwitch, NetworkDriver
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
 from trilith.errors import Deadline
-from trilith.model.topology import Ensure, NetworkSpec, Owned, PortSpec, Remove, SecurityGroupSpec, SubnetSpec
+from trilith.model.topology import (
+    AddressGroupSpec,
+    Ensure,
+    NetworkSpec,
+    Owned,
+    PortSpec,
+    Remove,
+    RuleSpec,
+    SecurityGroupSpec,
+    SubnetSpec,
+)
 
 
 @dataclass
@@ -49,7 +59,12 @@ def new() -> str:
 
 SUBNET = SubnetSpec(id=new(), cidr="10.20.0.0/24", gateway="10.20.0.1")
 NETWORK = NetworkSpec(id=new(), revision=3, name="n", mtu=1400, subnets=(SUBNET,))
-GROUP = SecurityGroupSpec(id=new(), revision=1)
+ADDRESSES = AddressGroupSpec(id=new(), revision=2, addresses=("192.0.2.0/24", "2001:db8::/64"))
+GROUP = SecurityGroupSpec(
+    id=new(),
+    revision=1,
+    rules=(RuleSpec(id=new(), ingress=True, ethertype="IPv6", remote_addresses=ADDRESSES.id),),
+)
 PORT = PortSpec(
     id=new(),
     revision=5,
@@ -59,7 +74,7 @@ PORT = PortSpec(
     security_groups=(GROUP.id,),
 )
 OTHER = replace(PORT, id=new(), mac="fa:16:3e:00:00:02", addresses=((SUBNET.id, "10.20.0.6"),))
-NOUNS = [Ensure(noun=PORT), Ensure(noun=OTHER), Ensure(noun=GROUP), Ensure(noun=NETWORK)]
+NOUNS = [Ensure(noun=PORT), Ensure(noun=OTHER), Ensure(noun=GROUP), Ensure(noun=NETWORK), Ensure(noun=ADDRESSES)]
 
 
 async def revisions(site: Site) -> dict[str, int]:
@@ -73,10 +88,11 @@ async def test_a_batch_in_any_order(site: Site) -> None:
         Owned(kind="port", id=PORT.id, revision=5),
         Owned(kind="port", id=OTHER.id, revision=5),
         Owned(kind="security_group", id=GROUP.id, revision=1),
+        Owned(kind="address_group", id=ADDRESSES.id, revision=2),
     }
     await site.driver.apply([])
     await site.driver.apply(NOUNS)
-    assert len(await site.driver.owned()) == 4
+    assert len(await site.driver.owned()) == 5
 
 
 async def test_older_is_skipped_and_the_rest_of_the_batch_is_not(site: Site) -> None:
@@ -89,6 +105,7 @@ async def test_older_is_skipped_and_the_rest_of_the_batch_is_not(site: Site) -> 
 async def test_removed_is_gone_and_may_come_back(site: Site) -> None:
     await site.driver.apply(NOUNS)
     gone = [Remove(kind="network", id=NETWORK.id), Remove(kind="security_group", id=GROUP.id)]
+    gone += [Remove(kind="address_group", id=ADDRESSES.id)]
     gone += [Remove(kind="port", id=port.id) for port in (PORT, OTHER)]
     await site.driver.apply(gone)
     await site.driver.apply(gone)

@@ -10,11 +10,13 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.dialects import postgresql, sqlite
+
 from trilith.commands.addresses import insert_if_free
 from trilith.commands.network_faults import DefaultSecurityGroupRuleExists
 from trilith.model.network_access import DefaultRule
 from trilith.store.mapping import REGISTRY
-from trilith.store.tx import Reader, Tx, new_id
+from trilith.store.tx import Reader, Tx, new_id, settings_table
 
 _NAMESPACE = uuid.UUID("7f0d2b50-3f5c-5c1e-8a50-0f6a1c7b2d11")
 _SEEDED = "network.default_rules"
@@ -43,7 +45,9 @@ def seed(tx: Tx) -> None:
                     used_in_others=others,
                 ),
             )
-    tx.set_setting(_SEEDED, "made")
+    insert = postgresql.insert if tx.conn.dialect.name == "postgresql" else sqlite.insert
+    # of two at once both may come here: a plain INSERT would abort PostgreSQL's transaction
+    tx.conn.execute(insert(settings_table).values(name=_SEEDED, value="made").on_conflict_do_nothing())
 
 
 def of(tx: Tx, *, default: bool) -> list[DefaultRule]:

@@ -35,7 +35,7 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.network_search import has, visible
-from trilith.model.network import Port, SecurityGroup, SecurityGroupRule
+from trilith.model.network import Port, Rbac, SecurityGroup, SecurityGroupRule
 from trilith.model.network_access import AddressGroup, DefaultRule, SecurityLog
 from trilith.model.record import Change
 from trilith.store.mapping import REGISTRY
@@ -156,6 +156,7 @@ def delete_group(tx: Tx, group: SecurityGroup, *, even_default: bool = False) ->
     own = tx.remove_where(SecurityGroupRule, security_group_id=group.id)
     others = tx.remove_where(SecurityGroupRule, remote_group_id=group.id)
     bump(tx, SecurityGroup, [r.security_group_id for r in others])
+    tx.remove_where(Rbac, object_id=group.id)
     for log in tx.select(SecurityLog, resource_id=group.id):
         tx.remove(log)
     tx.remove(group)

@@ -302,4 +302,5 @@ def delete_scope(tx: Tx, scope: AddressScope) -> None:
             f"Unable to complete operation on address scope {scope.id}. There are one or more subnet pools in use on "
             "the address scope."
         )
+    tx.remove_where(Rbac, object_id=scope.id)
     tx.remove(scope)
