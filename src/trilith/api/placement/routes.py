@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from trilith.api.http.openapi import document_route
@@ -307,10 +308,13 @@ _ROUTES = (
     ),
 )
 
+#: with what the headers of any request can lead to: an unknown version or Accept, a body that is no JSON
+_DOCUMENTED = tuple(replace(r, statuses=(*r.statuses, 406, *((415,) if r.body else ()))) for r in _ROUTES)
+
 SERVICE = Service(
     name="placement",
     prefix=PREFIX,
-    routes=(*_ROUTES, document_route("placement", PREFIX, _ROUTES, fault, "Placement API")),
+    routes=(*_DOCUMENTED, document_route("placement", PREFIX, _DOCUMENTED, fault, "Placement API")),
     error_body=fault,
     error_answer=error_answer,
     precheck=precheck,
