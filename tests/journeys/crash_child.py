@@ -1,4 +1,4 @@
-"""A cloud of one simulated node in a process of its own, for tests that kill it.
+"""A cloud of two simulated nodes in a process of its own, for tests that kill it.
 
 argv: STATE ACTION CRASH_AT. ACTION is what is asked for; CRASH_AT "" runs to the end. What is true then is printed as
 one line of JSON: the server, its jobs, and what is left on the node.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trilith.app import Cloud, cloud
-from trilith.commands import server_changes, servers
+from trilith.commands import server_changes, server_moves, server_rescue, servers
 from trilith.commands.servers import NetworkRequest, ServerRequest
 from trilith.config import Settings
 from trilith.model.identity import Project, User
@@ -22,7 +22,7 @@ from trilith.model.job import FINAL, Job
 from trilith.model.network import IpAddress, Network, Port
 from trilith.model.node import Allocation, Inventory, QuotaUse
 from trilith.model.record import Actor
-from trilith.model.server import Flavor, IdRange, Server
+from trilith.model.server import Flavor, IdRange, Migration, Server
 from trilith.store.tx import Reader, Tx
 
 NAME = "victim"
@@ -54,9 +54,11 @@ async def act(running: Cloud, action: str) -> None:
         image, other = tx.first(Image, name="tiny"), tx.first(Image, name="tiny-alt")
         network = tx.first(Network, external=True)
         assert None not in (flavor, micro, image, other, network)
-        if action == "create":
-            for size in (flavor, micro):  # a container: the pillar that has most to clear away (its own range of ids)
-                tx.change(size, extra_specs={"trilith:pillar": "lxc"})
+        if action in ("create", "create-vm"):
+            # a container is the pillar that has most to clear away (its own range of ids); only machines move running
+            pillar = "lxc" if action == "create" else "kvm"
+            for size in (flavor, micro):
+                tx.change(size, extra_specs={"trilith:pillar": pillar})
             request = ServerRequest(
                 name=NAME,
                 flavor_id=flavor.id,
@@ -78,6 +80,22 @@ async def act(running: Cloud, action: str) -> None:
             return server_changes.rebuild(tx, actor, server, other.id)
         if action == "snapshot":
             return server_changes.snapshot(tx, actor, server, "copy", {})
+        if action == "backup":
+            return server_changes.backup(tx, actor, server, "copy", "daily", 1)
+        if action == "migrate":
+            return server_moves.migrate(tx, server)
+        if action == "live":
+            return server_moves.live_migrate(tx, server)
+        if action == "shelve":
+            return server_moves.shelve(tx, actor, server)
+        if action == "unshelve":
+            return server_moves.unshelve(tx, server)
+        if action == "rescue":
+            return server_rescue.rescue(tx, actor, server, "a password")
+        if action == "unrescue":
+            return server_rescue.unrescue(tx, server)
+        if action == "password":
+            return server_rescue.change_password(tx, server, "a password")
         return servers.power(tx, server, action)
 
     if action != "nothing":
@@ -98,30 +116,34 @@ def truth(reader: Reader) -> dict[str, Any]:
             "image": next((i.name for i in images if i.id == server.image_id), ""),
             "fault": server.fault.message if server.fault else "",
             "node": server.node,
+            "old_node": server.old_node,
+            "rescue": server.rescue is not None,
         },
         "jobs": {j.kind: j.state for j in reader.select(Job)},
         "ports": reader.count(Port, device_owner="compute:nova"),
         "addresses": reader.count(IpAddress),
         "allocations": sorted((a.resource_class, a.used) for a in reader.select(Allocation)),
-        "used": {i.resource_class: i.used for i in reader.select(Inventory)},
+        "used": sum(i.used for i in reader.select(Inventory, resource_class="VCPU")),
         "quota": {q.resource: q.used for q in reader.select(QuotaUse) if q.resource in ("instances", "cores", "ram")},
         "id_ranges": reader.count(IdRange),
         "images": {i.name: i.state for i in images},
+        "migrations": [m.status for m in reader.select(Migration)],
+        "blobs": reader.count(BlobReference, holder_kind="migration"),
         "server_blobs": reader.count(BlobReference, holder_kind="server"),
     }
 
 
 async def main(state: str, action: str, crash_at: str) -> None:
-    settings = Settings(state=Path(state), simulated=1, crash_at=crash_at)
+    settings = Settings(state=Path(state), simulated=2, crash_at=crash_at)
     async with cloud(settings, admin_password="a password of the test") as running:
         await act(running, action)
         await settled(running)
         found = await running.store.read(truth)
-        guests = running.agents[0].guests
-        found["guests"] = {f.server_id: f.power for f in await guests.facts()}
-        found["disks"] = await guests.storage.disks()
+        every = [agent.guests for agent in running.agents]
+        found["guests"] = {a.node: f.power for a in running.agents for f in await a.guests.facts()}
+        found["disks"] = [disk for guests in every for disk in await guests.storage.disks()]
         found["kept"] = await asyncio.to_thread(lambda: [p.name for p in Path(state).rglob("*.kept")])
-        found["plugged"] = len(await guests.switch.plugged())
+        found["plugged"] = {a.node: n for a in running.agents if (n := len(await a.guests.switch.plugged()))}
         incoming = Path(state) / "images" / "incoming"
         found["incoming"] = await asyncio.to_thread(lambda: [p.name for p in incoming.glob("*")])
         print(json.dumps(found))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.journeys.crash_child import NAME
 from trilith.jobs.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,29 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "revert": ("server.revert_resize", ("create", "resize")),
     "rebuild": ("server.rebuild", ("create",)),
     "snapshot": ("server.snapshot", ("create",)),
+    "backup": ("server.backup", ("create",)),
     "stop": ("server.stop", ("create",)),
+    "migrate": ("server.migrate", ("create",)),
+    "confirm-move": ("server.confirm_resize", ("create", "migrate")),
+    "revert-move": ("server.revert_resize", ("create", "migrate")),
+    "live": ("server.live_migrate", ("create-vm",)),
+    "shelve": ("server.shelve", ("create",)),
+    "offload": ("server.shelve_offload", ("create",)),
+    "unshelve": ("server.unshelve", ("create", "shelve")),
+    "rescue": ("server.rescue", ("create",)),
+    "unrescue": ("server.unrescue", ("create", "rescue")),
+    "password": ("server.password", ("create",)),
+}
+#: action → what the child is asked for, where that is another
+ASKED = {"confirm-move": "confirm", "revert-move": "revert", "offload": "shelve"}
+#: action → the server's state after it, and its guests' powers; active and one that runs for the others
+AFTER: dict[str, tuple[str, list[str]]] = {
+    "resize": ("resized", ["running"]),
+    "migrate": ("resized", ["running", "shutdown"]),
+    "stop": ("stopped", ["shutdown"]),
+    "shelve": ("shelved_offloaded", []),
+    "offload": ("shelved_offloaded", []),
+    "rescue": ("rescued", ["running"]),
 }
 POINTS = [
     (action, step.name, moment)
@@ -84,39 +107,58 @@ def whole(action: str, found: dict[str, Any]) -> list[str]:
         expect("server", server, None)
         expect("guests", found["guests"], {})
         for what, empty in {
-            "ports": 0, "disks": [], "kept": [], "plugged": 0, "id_ranges": 0, "allocations": [], "server_blobs": 0,
+            "ports": 0, "disks": [], "kept": [], "plugged": {}, "used": 0, "id_ranges": 0, "allocations": [],
+            "server_blobs": 0,
         }.items():  # fmt: skip
             expect(what, found[what], empty)
-        expect("used", set(found["used"].values()), {0})
         expect("quota", set(found["quota"].values()), {0})
         return wrong
     expect("task", server["task"], "")
     expect("job", server["job"], "")
     expect("fault", server["fault"], "")
     expect("ports", found["ports"], 1)
-    expect("plugged", found["plugged"], 1)
-    expect("id ranges", found["id_ranges"], 1)
+    state, powers = AFTER.get(action, ("active", ["running"]))
+    expect("plugged", found["plugged"], {server["node"]: 1} if powers else {})
+    expect("id ranges", found["id_ranges"], 0 if action == "live" else 1)
     expect("incoming", found["incoming"], [])
-    state = {"resize": "resized", "stop": "stopped"}.get(action, "active")
-    power = "shutdown" if action == "stop" else "running"
     expect("state", server["state"], state)
-    expect("guests", list(found["guests"].values()), [power])
+    expect("guests", sorted(found["guests"].values()), powers)
+    expect("old node", bool(server["old_node"]), action == "migrate")
+    expect("rescue", server["rescue"], action == "rescue")
+    if powers:
+        expect("power where it is", found["guests"].get(server["node"]), powers[0])
+    expect("disks of a rescue", [d for d in found["disks"] if d.endswith(".rescue")] != [], action == "rescue")
     flavor = "m1.micro" if action in ("resize", "confirm") else "m1.nano"
     expect("flavor", server["flavor"], flavor)
     expect("image", server["image"], "tiny-alt" if action == "rebuild" else "tiny")
     vcpus = 2 if flavor == "m1.micro" else 1
     expect("cores", found["quota"]["cores"], vcpus)
-    expect("used", found["used"]["VCPU"], vcpus)
+    # a move that waits for its confirmation holds what it needs on both nodes
+    held = {"migrate": 2 * vcpus, "shelve": 0, "offload": 0}
+    expect("used", found["used"], held.get(action, vcpus))
+    moves = {
+        "migrate": ["finished"],
+        "confirm-move": ["confirmed"],
+        "revert-move": ["reverted"],
+        "live": ["completed"],
+        "resize": ["finished"],
+        "confirm": ["confirmed"],
+        "revert": ["reverted"],
+    }
+    expect("migrations", found["migrations"], moves.get(action, []))
+    expect("blobs of migrations", found["blobs"], 1 if action == "migrate" else 0)
+    expect("blobs of the server", found["server_blobs"], 2 if action == "migrate" else 1)
+    expect("shelved image", f"{NAME}-shelved" in found["images"], action in ("shelve", "offload"))
     if action != "resize":
         expect("kept roots", found["kept"], [])
-    if action == "snapshot":
+    if action in ("snapshot", "backup"):
         expect("image state", found["images"]["copy"], "active")
     return wrong
 
 
 def crash_and_recover(state: Path, action: str, step: str, moment: str) -> list[str]:
     kind = ACTIONS[action][0]
-    status, _ = child(state, action, f"{kind}:{step}:{moment}")
+    status, _ = child(state, ASKED.get(action, action), f"{kind}:{step}:{moment}")
     if status != -9:
         return [f"the process was not killed at {step}:{moment} (status {status})"]
     _, found = child(state, "nothing")
