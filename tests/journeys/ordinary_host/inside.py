@@ -66,7 +66,9 @@ class Host:
         return {
             "interfaces": links,
             "namespaces": set(run("ip", "netns").split()),
-            "mounts": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
+            # /run/netns itself is a mount of iproute2's, from the first namespace to the next boot
+            "mounts": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+            - {"/run/netns"},
             "loop devices": {str(p) for p in Path("/sys/block").glob("loop*/loop/backing_file")},
             "cgroups": {str(p) for p in CGROUPS.rglob("*trilith*") if p.is_dir()},
             "processes": {line for line in self.processes().values() if "/trilith" in line},
