@@ -11,7 +11,7 @@ from trilith import errors
 from trilith.commands import allocations, blobs, consoles, server_root
 from trilith.commands.servers import node_of, require_capability, submit_job
 from trilith.jobs import arguments as args
-from trilith.jobs.submit import submit
+from trilith.jobs.submit import cancel, submit
 from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.image import Image
@@ -115,6 +115,11 @@ def live_migrate(tx: Tx, server: Server, host: str = "") -> Server:
     )
     tx.change(migration, job_id=job.id)
     return tx.change(server, **model.begin(server, "migrating"), job_id=job.id)
+
+
+def abort(tx: Tx, migration: Migration) -> None:
+    """The server stays where it is, unless it has arrived. Raises Conflict when the move has ended."""
+    cancel(tx, migration.job_id)
 
 
 def evacuate(tx: Tx, server: Server, host: str = "", *, stopped: bool = False) -> Server:

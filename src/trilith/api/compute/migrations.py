@@ -13,7 +13,7 @@ from trilith.api.compute.server_load import change, load
 from trilith.api.compute.wire import Link, links, micro, parse_time
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.jobs.submit import cancel
+from trilith.commands import server_moves
 from trilith.model.server import Flavor, Migration, MigrationType, Server
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -248,7 +248,7 @@ async def abort(call: Call) -> Answer:
         found = _find(tx, call, server)
         if found.type is not MigrationType.LIVE or found.status not in statuses:
             raise _wrong_state(found, server, "abort live migration")
-        cancel(tx, found.job_id)
+        server_moves.abort(tx, found)
 
     await change(call, "servers:migrations:delete", "server.abort_migration", body)
     return Answer(status=202)
