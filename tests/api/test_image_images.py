@@ -278,3 +278,28 @@ async def test_a_thousand_images_are_listed_at_once(cloud: ApiCloud) -> None:
     started = time.perf_counter()
     await cloud.call("GET", "/image/v2/images?limit=1000", alice)
     print(f"1,000 images listed in {(time.perf_counter() - started) * 1000:.0f} ms")
+
+
+async def test_keystones_limits_hold_for_images(cloud: ApiCloud) -> None:
+    alice, admin = await cloud.member(), await cloud.token()
+    assert (await cloud.call("GET", "/image/v2/info/usage", alice)).json() == {"usage": {}}
+    listed = (await cloud.call("GET", "/identity/v3/services?type=image", admin)).json()["services"]
+    limits = [
+        {"service_id": listed[0]["id"], "resource_name": name, "default_limit": limit}
+        for name, limit in (("image_count_total", 2), ("image_size_total", 1), ("image_count_uploading", 5))
+    ]
+    made = await cloud.call("POST", "/identity/v3/registered_limits", admin, json={"registered_limits": limits})
+    assert made.status_code == 201, made.text
+    first, second = await make(cloud, alice), await make(cloud, alice)
+    refused = await cloud.call("POST", "/image/v2/images", alice, json=BASIC)
+    assert refused.status_code == 413
+    assert "image_count_total" in refused.text
+    octets = alice | {"Content-Type": "application/octet-stream"}
+    data = bytes(2 << 20)
+    assert (await cloud.call("PUT", f"/image/v2/images/{first['id']}/file", octets, content=data)).status_code == 204
+    over = await cloud.call("PUT", f"/image/v2/images/{second['id']}/file", octets, content=b"x")
+    assert over.status_code == 413
+    usage = (await cloud.call("GET", "/image/v2/info/usage", alice)).json()["usage"]
+    assert usage["image_size_total"] == {"limit": 1, "usage": 2}
+    assert usage["image_count_total"] == {"limit": 2, "usage": 2}
+    assert (await cloud.call("GET", f"/image/v2/images/{second['id']}", alice)).json()["status"] == "queued"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from trilith import errors
-from trilith.commands import blobs
+from trilith.commands import blobs, image_limits
 from trilith.commands.images import check_ready, known, move
 from trilith.jobs.submit import submit
 from trilith.model.image import LOCAL, BlobFacts, Image, ImageState
@@ -73,8 +73,10 @@ def unseal(reader: Reader, args: ImportArgs) -> Secret:
 
 
 def begin(tx: Tx, image_id: str, args: ImportArgs, secret: Secret | None = None) -> Job:
-    """The job that imports. Raises Conflict for an image in another state, or one whose staging goes on."""
+    """The job that imports. Raises Conflict for an image in another state, or one whose staging goes on; TooLarge over
+    the project's limit."""
     image = tx.get(Image, image_id)
+    image_limits.check(tx, image.owner, image_size_total=0)
     if args.method == "copy-image":
         return _begin_copy(tx, image, args)
     if args.method != "glance-download":  # which takes the formats along

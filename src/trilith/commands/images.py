@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs
+from trilith.commands import blobs, image_limits
 from trilith.jobs.submit import active_for, cancel
 from trilith.model.image import IMAGE_TABLE, LOCAL, BlobFacts, CachedImage, Image, ImageMember, ImageState
 from trilith.store.tx import Tx, new_id
@@ -18,9 +18,10 @@ def move(image: Image, event: str) -> dict[str, Any]:
 
 
 def create(tx: Tx, image: Image) -> Image:
-    """Raises Conflict for an id that is taken, by a deleted image too."""
+    """Raises Conflict for an id that is taken, by a deleted image too; TooLarge over the project's limit."""
     if tx.find(Image, image.id, dead=True) is not None:
         raise errors.Conflict(f"Image ID {image.id} already exists!", field="id")
+    image_limits.check(tx, image.owner, image_count_total=1)
     return tx.add(image)
 
 
@@ -53,10 +54,12 @@ def check_ready(image: Image) -> None:
 
 
 def begin_upload(tx: Tx, image_id: str, node: str) -> Image:
-    """From queued to saving. node: the one whose process receives the data. Raises Conflict, Invalid."""
+    """From queued to saving. node: the one whose process receives the data. Raises Conflict, Invalid, TooLarge over the
+    project's limit."""
     image = tx.get(Image, image_id)
     changes = move(image, "upload")
     check_ready(image)
+    image_limits.check(tx, image.owner, image_size_total=0, image_count_uploading=1)
     return tx.change(image, **changes, uploader=node, message="")
 
 
@@ -75,10 +78,11 @@ def fail_upload(tx: Tx, image_id: str, message: str) -> None:
 
 
 def begin_stage(tx: Tx, image_id: str, node: str) -> Image:
-    """From queued to uploading. Raises Conflict, Invalid."""
+    """From queued to uploading. Raises Conflict, Invalid, TooLarge over the project's limit."""
     image = tx.get(Image, image_id)
     changes = move(image, "stage")
     check_ready(image)
+    image_limits.check(tx, image.owner, image_stage_total=0, image_count_uploading=1)
     return tx.change(image, **changes, uploader=node, message="")
 
 

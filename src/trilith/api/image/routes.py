@@ -49,7 +49,9 @@ _ROUTES = (
     Route("GET", "", versions.choices, PUBLIC, ok=300, response=versions.Versions),
     Route("GET", "/versions", versions.listed, PUBLIC, response=versions.Versions),
     Route("GET", "/v2/images", images.list_images, "get_images", response=ImageList, statuses=(400,), query=_FILTERS),
-    Route("POST", "/v2/images", images.create, body=dict[str, Any], ok=201, response=Wire, statuses=(400, 403, 409)),
+    Route(
+        "POST", "/v2/images", images.create, body=dict[str, Any], ok=201, response=Wire, statuses=(400, 403, 409, 413)
+    ),
     Route("DELETE", "/v2/images", images.not_one, ok=204, statuses=(404, 405)),
     Route("GET", _ONE, images.show, response=Wire, statuses=(404,)),
     Route("PATCH", _ONE, images.update, stream=True, response=Wire, statuses=(400, 403, 404, 409, 413, 415)),
@@ -57,7 +59,10 @@ _ROUTES = (
     Route("PUT", f"{_ONE}/file", data.upload, ok=204, stream=True, statuses=(400, 403, 404, 409, 410, 413, 415)),
     Route("GET", f"{_ONE}/file", data.download, statuses=(204, 206, 403, 404, 416)),
     Route("PUT", f"{_ONE}/stage", data.stage, ok=204, stream=True, statuses=(400, 403, 404, 409, 410, 413, 415)),
-    Route("POST", f"{_ONE}/import", imports.start, body=imports.ImportRequest, ok=202, statuses=(400, 403, 404, 409)),
+    Route(
+        "POST", f"{_ONE}/import", imports.start, body=imports.ImportRequest, ok=202,
+        statuses=(400, 403, 404, 409, 413),
+    ),
     Route("GET", f"{_ONE}/tasks", tasks.of_image, response=tasks.Tasks, statuses=(404,)),
     Route("GET", f"{_ONE}/locations", locations.show, response=list[locations.LocationView], statuses=(403, 404)),
     Route("POST", f"{_ONE}/locations", locations.add, body=locations.NewLocation, ok=202, statuses=(400, 404, 409)),
@@ -86,6 +91,7 @@ _ROUTES = (
     Route("DELETE", f"{_ONE}/members/{{member_id}}", members.delete, ok=204, statuses=(403, 404)),
     Route("GET", "/v2/schemas/{name}", schemas.show, response=dict[str, Any], statuses=(404,)),
     Route("GET", "/v2/info/import", stores.import_info, response=stores.ImportInfo),
+    Route("GET", "/v2/info/usage", stores.usage, response=stores.UsageList),
     Route("GET", "/v2/info/stores", stores.list_stores, response=stores.Stores),
     Route("GET", "/v2/info/stores/detail", stores.details, response=stores.StoreDetails, statuses=(403,)),
     Route("DELETE", "/v2/stores/{store}/{image_id}", stores.remove, ok=204, statuses=(403, 404, 409)),

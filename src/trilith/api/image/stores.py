@@ -9,7 +9,7 @@ import msgspec
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.image.visibility import visible
-from trilith.commands import blobs, image_imports, images
+from trilith.commands import blobs, image_imports, image_limits, images
 from trilith.commands.image_stores import ImageStore
 from trilith.model.image import LOCAL
 
@@ -87,3 +87,20 @@ class ImportInfo(msgspec.Struct, rename={"import_methods": "import-methods"}):
 async def import_info(call: Call) -> ImportInfo:
     """200: by which methods an image can be imported."""
     return ImportInfo(ImportMethods("Import methods available.", "array", list(image_imports.METHODS)))
+
+
+class UsageView(msgspec.Struct):
+    """Sizes in MiB."""
+
+    limit: int
+    usage: int
+
+
+class UsageList(msgspec.Struct):
+    usage: dict[str, UsageView]
+
+
+async def usage(call: Call) -> UsageList:
+    """200: what the project uses of what is limited; nothing where no limit is registered."""
+    found = await call.read(lambda r: image_limits.usage(r, call.actor.project_id))
+    return UsageList({name: UsageView(one.limit, one.usage) for name, one in found.items()})
