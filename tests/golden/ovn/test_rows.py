@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 
 from tests.golden.ovn.batch import BARE, BATCH, FREE, GROUP, PRIVATE, ROUTER, WEB
 from tests.golden.ovn.memory import Memory
+from trilith.drivers.ovn.groups import match, merged
 from trilith.drivers.ovn.northbound import compose
 from trilith.errors import Conflict, Invalid, Missing, Unsupported
-from trilith.model.topology import Change, Ensure, Remove
+from trilith.model.topology import Change, Ensure, Remove, RuleSpec
 
 GOLDEN = Path(__file__).parent / "rows.json"
 
@@ -53,6 +55,48 @@ def test_any_order_and_any_cut_of_the_batch_ends_in_the_same_rows(filled: Memory
     for start in range(0, len(roots_first), size):
         run(memory, roots_first[start : start + size])
     assert memory.dump() == filled.dump()
+
+
+def _rule(
+    cidr: str = "", low: int = -1, high: int | None = None, protocol: str = "tcp", ingress: bool = True
+) -> RuleSpec:
+    return RuleSpec(id="r", ingress=ingress, ethertype="IPv4", protocol=protocol, port_min=low,
+                    port_max=low if high is None else high, remote_cidr=cidr)  # fmt: skip
+
+
+def test_rules_that_differ_in_one_value_share_rows_and_say_the_same() -> None:
+    """Each rule's own meaning is in exactly one row, and no row says more than its rules."""
+    rules = [
+        *(_rule(f"192.0.2.{n}/32", 443) for n in range(1, 200)),
+        *(_rule("", 1000 + n) for n in range(600)),
+        *(_rule("198.51.100.0/24", 2000 + n) for n in range(20)),
+        # alike, but not to be merged: no port, a range, both directions, a remote that is everybody
+        _rule("198.51.100.0/24"),
+        _rule("198.51.100.0/24", 2000, 2100),
+        _rule("198.51.100.0/24", 2000, ingress=False),
+        _rule("0.0.0.0/0", 443),
+        _rule("", 22, protocol="udp"),
+        _rule("192.0.2.1/32", 8, 0, protocol="icmp"),
+        _rule("192.0.2.1/32", protocol=""),
+    ]
+    meant = set()
+    for group in merged(rules):
+        text = match("g", *group)
+        prefixes = re.findall(r"\d+\.\d+\.\d+\.\d+/\d+", text)
+        ports = re.findall(r"dst == {?([\d, ]+)", text)
+        ends = ports[0].split(", ") if ports else [",".join(re.findall(r"dst [<>]= (\d+)", text))]
+        said = {(group[0].ingress, group[0].protocol, p, e) for p in prefixes or [""] for e in ends}
+        assert len(said) == len(group), text
+        assert not meant & said
+        meant |= said
+    assert len(meant) == len(rules)
+    assert len(list(merged(rules))) < 450  # of 826
+    # one rule more is one row changed
+    before = {match("g", *g) for g in merged(rules)}
+    after = {match("g", *g) for g in merged([*rules, _rule("203.0.113.7/32", 443)])}
+    assert (len(before - after), len(after - before)) in ((1, 1), (0, 1))
+    # in any order the same
+    assert {match("g", *g) for g in merged(rules[::-1])} == before
 
 
 def test_an_older_revision_is_skipped(filled: Memory) -> None:
