@@ -104,6 +104,26 @@ async def test_both_factors_at_once(cloud: ApiCloud, admin: Api) -> None:
     assert (await prove(cloud, user_id, "pw", "123")).status_code == 401
 
 
+async def test_a_trustee_meets_its_own_rules(cloud: ApiCloud, admin: Api) -> None:
+    user_id = await careful(admin, [["password", "totp"]])
+    alice_id, alpha = await cloud.user("alice", "alpha")
+    alice = Api(cloud, await cloud.token("alice", "alpha"))
+    ask = {"trustor_user_id": alice_id, "trustee_user_id": user_id, "impersonation": True, "project_id": alpha}
+    trust = await alice.make("trust", "OS-TRUST/trusts", **ask, roles=[{"name": "member"}])
+    scope = {"scope": {"OS-TRUST:trust": {"id": trust["id"]}}}
+    half = await login(cloud, user_id, "pw", **scope)
+    assert half.status_code == 401
+    assert half.json()["receipt"]["user"]["id"] == user_id
+    both = {
+        "methods": ["password", "totp"],
+        "password": {"user": {"id": user_id, "password": "pw"}},
+        "totp": {"user": {"id": user_id, "passcode": passcode()}},
+    }
+    whole = await cloud.client.post(TOKENS, json={"auth": {"identity": both} | scope})
+    assert whole.status_code == 201
+    assert whole.json()["token"]["user"]["id"] == alice_id
+
+
 async def test_guesses_at_a_passcode_are_bounded(cloud: ApiCloud, admin: Api) -> None:
     user_id = await careful(admin)
     for _ in range(5):

@@ -71,15 +71,22 @@ async def create_token(call: Call) -> Answer:
     if found.ready is None:
         raise refused()
     valid = found.ready
-    # whom a trust or an application credential speaks for met the rules when that was made
-    delegated = valid.trust is not None or valid.app_credential is not None or valid.access is not None
-    if not delegated and not auth_receipts.enough(valid.user, valid.token.methods):
-        return receipt_for(tokens, valid, now)
+    who = _answers_for(found, valid, base)
+    if who is not None and not auth_receipts.enough(who, valid.token.methods):
+        return receipt_for(tokens, who, valid, now)
     if valid.trust is not None and valid.trust.remaining_uses >= 0:
         trust_id = valid.trust.id
         await call.host.write(lambda tx: consume_trust(tx, trust_id), actor=valid.actor, action="auth.trust")
     await keep_keys_young(call, tokens, valid.directory, now)
     return issued(call, tokens, valid, generation)
+
+
+def _answers_for(found: Found, valid: Valid, base: Valid | None) -> User | None:
+    """Whose multi-factor rules the log-in must meet: whoever logs in, also where a trust lets them act for another.
+    None where that was done when an application credential, an access token or the trust's token given was made."""
+    if valid.app_credential is not None or valid.access is not None or (base is not None and base.trust is not None):
+        return None
+    return found.user
 
 
 def issued(call: Call, tokens: Tokens, valid: Valid, generation: int) -> Answer:
@@ -89,14 +96,14 @@ def issued(call: Call, tokens: Tokens, valid: Valid, generation: int) -> Answer:
     return Answer(shown, headers={"X-Subject-Token": text, "Vary": "X-Auth-Token"})
 
 
-def receipt_for(tokens: Tokens, valid: Valid, now: float) -> Answer:
+def receipt_for(tokens: Tokens, user: User, valid: Valid, now: float) -> Answer:
     receipt = Receipt(
-        user_id=valid.user.id,
+        user_id=user.id,
         methods=valid.token.methods,
         issued_at=now,
         expires_at=now + auth_receipts.LIFETIME,
     )
-    shown = auth_receipts.body(receipt, valid.user, valid.user_domain)
+    shown = auth_receipts.body(receipt, user, valid.directory.domains[user.domain_id])
     return Answer(shown, status=401, headers={"Openstack-Auth-Receipt": auth_receipts.issue(tokens, receipt)})
 
 

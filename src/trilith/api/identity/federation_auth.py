@@ -48,11 +48,12 @@ def _text(value: str | int | float) -> str:
 async def authenticate(call: Call) -> Answer:
     """201 with X-Subject-Token, unscoped. 401 for a token that does not hold or maps to nobody, 403 for a provider that
     is disabled or did not make it, 404 for an unknown one, 503 when its keys cannot be had."""
+    bearer = _bearer(call)
     idp_id, name = call.params["idp_id"], call.params["protocol_id"]
     provider, protocol, mapping = await call.read(lambda r: _known(r, idp_id, name))
     if not provider.enabled:
         raise errors.Forbidden(f"Identity Provider {idp_id} is disabled.")
-    claims = await call.host.issuers.verify(_bearer(call), call.host.settings.issuers)
+    claims = await call.host.issuers.verify(bearer, call.host.settings.issuers)
     assertion = assertion_of(claims)
     says = assertion.get(protocol.remote_id_attribute or _REMOTE_ID, ())
     if not set(says) & set(provider.remote_ids):
@@ -118,7 +119,7 @@ async def _token(call: Call, provider: IdentityProvider, protocol: str, mapped: 
     if is_inactive(call, valid.user, now):
         raise refused()
     if not auth_receipts.enough(valid.user, token.methods):
-        return receipt_for(tokens, valid, now)
+        return receipt_for(tokens, valid.user, valid, now)
     await note_log_in(call, valid.user, now)
     await keep_keys_young(call, tokens, valid.directory, now)
     return issued(call, tokens, valid, generation)
