@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api import compute_calls
 from tests.api.conftest import PASSWORD, ApiCloud, settings_of
 from trilith import errors
 from trilith.app import cloud as start_cloud
@@ -300,6 +301,27 @@ async def test_add_location_is_hashed_and_can_be_booted_and_read(stored: ApiClou
     answer = await stored.call("GET", f"/image/v2/images/{id}/file", alice)
     assert answer.status_code == 503
     assert "not what it was" in answer.text
+
+
+async def test_a_server_boots_from_data_at_a_url(stored: ApiCloud, web: Web) -> None:
+    """What it boots from is fetched, and is what was hashed; an image that was not hashed boots nothing."""
+    caller = await compute_calls.admin(stored)
+    admin, url = await stored.token(), f"{web.url}/image"
+    id = await make(stored, admin)
+    fresh = {"name": "s", "imageRef": id, "flavorRef": await caller.flavor()}
+    body = {"server": fresh | {"networks": "none"}}
+    assert (await caller.ask("POST", "/servers", "2.37", json=body)).status_code == 400
+    await stored.call("POST", f"/image/v2/images/{id}/locations", admin, json={"url": url})
+    await ended(stored, id)
+    assert len(web.asked) == 1
+    made = await caller.ask("POST", "/servers", "2.37", json=body)
+    assert made.status_code == 202, made.text
+    server = await caller.settle(made.json()["server"]["id"])
+    assert server is not None
+    assert str(server.state) == "active"
+    assert len(web.asked) == 2
+    cached = (await stored.call("GET", "/image/v2/cache", admin)).json()["cached_images"]
+    assert [c["image_id"] for c in cached] == [id]
 
 
 async def test_locations_by_patch(stored: ApiCloud, web: Web) -> None:
