@@ -375,6 +375,8 @@ async def test_tasks(stored: ApiCloud, web: Web) -> None:
         return await stored.call("POST", "/image/v2/tasks", admin, json=body)
 
     assert (await stored.call("GET", "/image/v2/tasks", alice)).status_code == 403
+    for name in ("task", "tasks"):
+        assert (await stored.call("GET", f"/image/v2/schemas/{name}", alice)).json()["name"] == name
     assert (await create("file:///etc/passwd")).status_code == 400
     assert (await create(f"{web.url}/image", status="active")).status_code == 403
     good, bad = (await create(f"{web.url}/image")).json(), (await create(f"{web.url}/none")).json()

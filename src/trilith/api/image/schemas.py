@@ -76,7 +76,32 @@ def _item(name: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 _IMAGE_DOCUMENT = _item("image", _IMAGE, additionalProperties={"type": "string"}, links=_ITEM_LINKS)
 _MEMBER_DOCUMENT = _item("member", _MEMBER)
+_TASK_LISTED: dict[str, Any] = {
+    "id": {"type": "string", "pattern": _UUID, "description": "An identifier for the task"},
+    "type": {"type": "string", "enum": ["import", "api_image_import", "location_import"]},
+    "status": {"type": "string", "enum": ["pending", "processing", "success", "failure"]},
+    "owner": {"type": "string", "description": "Project that the task is of"},
+    "created_at": {"type": "string", "description": "Date and time of task creation"},
+    "updated_at": {"type": "string", "description": "Date and time of the last change"},
+    "expires_at": {"type": ["null", "string"], "description": "Date and time after which it may be forgotten"},
+    "self": {"type": "string", "readOnly": True},
+    "schema": {"type": "string", "readOnly": True},
+}
+_TASK = _TASK_LISTED | {
+    "input": {"type": ["null", "object"], "description": "What was asked for"},
+    "result": {"type": ["null", "object"], "description": "What came of it"},
+    "message": {"type": "string", "description": "Why it failed"},
+    "user_id": {"type": "string"},
+    "request_id": {"type": "string"},
+    "image_id": {"type": "string"},
+}
 DOCUMENTS: dict[str, dict[str, Any]] = {
+    "task": _item("task", _TASK),
+    "tasks": _item(
+        "tasks",
+        {"tasks": {"type": "array", "items": _item("task", _TASK_LISTED)}, "first": _URL, "next": _URL, "schema": _URL},
+        links=_LIST_LINKS,
+    ),
     "image": _IMAGE_DOCUMENT,
     "images": _item(
         "images",
