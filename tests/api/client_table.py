@@ -45,10 +45,6 @@ class Group:
     by_pillar: bool = False
 
 
-def _never(status: int, says: str) -> dict[Pillar, Refusal]:
-    return dict.fromkeys(Pillar, Refusal(status, says))
-
-
 _AGGREGATE = "5b7f0a3e-9d1c-4e6b-8f2a-1c3d5e7f9a0b"
 _CONSUMER = "0d2f4b6a-8c1e-4a3c-9e5f-7b9d1f3a5c7e"
 
@@ -314,9 +310,16 @@ _SERVERS = Group(
         Row("server event list {server}", shows="create"),
         Row("server lock {server}"),
         Row("server unlock {server}"),
-        Row("server migrate {server}", refused=_never(400, "not supported by this cloud")),
-        Row("server rescue {server}", refused=_never(400, "not supported by this cloud")),
-        Row("server shelve {server}", refused=_never(409, "not supported by this cloud")),
+        Row("server backup create --name {server}-backup --wait {server}", status="ACTIVE"),
+        Row("server migrate --wait {server}", status="VERIFY_RESIZE"),
+        Row("server migration revert {server}", status="ACTIVE"),
+        Row("server migrate --wait {server}", status="VERIFY_RESIZE"),
+        Row("server migration confirm {server}", status="ACTIVE"),
+        Row("server migration list", shows="confirmed"),
+        Row("server rescue {server}", status="RESCUE"),
+        Row("server unrescue {server}", status="ACTIVE"),
+        Row("server shelve {server}", status="SHELVED_OFFLOADED"),
+        Row("server unshelve {server}", status="ACTIVE"),
         Row(
             "console url show {server}",
             shows="/console/vnc.html?",
@@ -355,6 +358,10 @@ CAPABILITIES: dict[str, str] = {
     "resume": "suspend",
     "createImage": "snapshot",
     "os-interface": "hotplug_nic",
+    "createBackup": "snapshot",
+    "shelve": "snapshot",
+    "migrate": "snapshot",
+    "changePassword": "password",
 }
 
 _HEAD = """# What the ordinary client does here

@@ -191,7 +191,10 @@ def test_the_table_is_documented() -> None:
 
 _BODIES: dict[str, dict[str, Any]] = {
     **{verb: {verb: None} for verb in ("pause", "unpause", "suspend", "resume")},
+    **{verb: {verb: None} for verb in ("migrate", "shelve")},
     "createImage": {"createImage": {"name": "copy"}},
+    "createBackup": {"createBackup": {"name": "copy", "backup_type": "daily", "rotation": 1}},
+    "changePassword": {"changePassword": {"adminPass": "secret"}},
 }
 #: the status that each begins in
 _FROM = {"unpause": "paused", "resume": "suspended"}
