@@ -17,7 +17,7 @@ check: setup-test
 	@$(PY) -m tests.tiers check
 
 test: setup-test
-	@$(PY) -m tests.tiers check contracts api journeys
+	@$(PY) -m tests.tiers check contracts api conformance journeys
 
 soak: setup-test
 	@$(PY) -m tests.tiers soak

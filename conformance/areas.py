@@ -69,6 +69,11 @@ def excluded(test: str, driver: str) -> str:
     return next((why for start, why in known.items() if test.startswith(start)), "")
 
 
+def wants_any_format(why: str) -> bool:
+    """Whether a test was skipped because the cloud checks that an upload is of the format it declares."""
+    return "format enforcement" in why
+
+
 def share(tests: Iterable[str], part: float) -> list[str]:
     """About `part` of each area's tests, chosen by the hash of their ids: nobody picks. The order is kept."""
     limit = int(part * 2**32)
