@@ -298,6 +298,14 @@ async def test_what_cannot_be_is_refused(host: Rig, guest: GuestSpec) -> None:
     await nobody.close()
 
 
+async def test_a_password_needs_an_agent_inside(host: Rig, guest: GuestSpec) -> None:
+    with pytest.raises(Conflict, match="guest agent is not enabled"):
+        await host.driver.set_password(guest.server_id, "", "secret")
+    await host.driver.stop(guest.server_id, timeout=0)
+    with pytest.raises(Conflict, match="does not run"):
+        await host.driver.set_password(guest.server_id, "", "secret")
+
+
 async def test_libvirt_accepts_every_golden_file(host: Rig) -> None:
     """Its schema is checked before anything else, so that Xen's files get as far as the type of the domain."""
     connection = await asyncio.to_thread(libvirt.open, host.libvirt.uri)
