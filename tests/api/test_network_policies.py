@@ -339,3 +339,14 @@ async def test_prefixes_of_a_pool_are_added_and_removed(member: Api) -> None:
     assert part == {"prefixes": ["10.22.0.0/17"]}
     assert await member.fault("PUT", f"{path}/remove_prefixes", 400, {"prefixes": ["10.22.0.0/16"]}) == (
         "IllegalSubnetPoolPrefixUpdate")  # fmt: skip
+
+
+async def test_names_are_not_said_to_be_published(cloud: ApiCloud, member: Api) -> None:
+    public = await external(cloud)
+    network, subnet = await net(member)
+    address = {"floating_network_id": public.id, "dns_name": "web", "dns_domain": "example.org."}
+    await member("POST", "/floatingips", 400, {"floatingip": address})
+    await member("PUT", f"/subnets/{subnet['id']}", 400, {"subnet": {"dns_publish_fixed_ip": True}})
+    await member("POST", "/ports", 400, {"port": {"network_id": network["id"], "dns_domain": "example.org."}})
+    port = await member.make("port", "/ports", network_id=network["id"], dns_name="web", dns_domain="")
+    assert port["dns_assignment"][0]["fqdn"] == "web.openstacklocal."

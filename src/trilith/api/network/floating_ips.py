@@ -168,6 +168,8 @@ async def create(call: Call) -> Answer:
 def _make(call: Call, tx: Tx, wanted: FloatingIpCreate) -> FloatingIp:
     project = listing.owner(call, NOUN, wanted.project_id, wanted.tenant_id)
     who = listing.viewer(call)
+    listing.refuse_publishing("dns_name", wanted.dns_name)
+    listing.refuse_publishing("dns_domain", wanted.dns_domain)
     listing.restrict(call, {"create_floatingip:floating_ip_address": wanted.floating_ip_address or UNSET})
     listing.fetch(tx, network_api.NOUN, who, wanted.floating_network_id)
     port = listing.fetch(tx, port_api.NOUN, who, wanted.port_id) if wanted.port_id else None

@@ -419,6 +419,17 @@ def refuse_hints(hints: Sequence[str]) -> None:
         )
 
 
+def refuse_publishing(field: str, wanted: object) -> None:
+    """Names are answered on their network; there is no name service outside to publish them to, so that is refused, not
+    kept and forgotten. Raises Invalid."""
+    if wanted is not UNSET and wanted:
+        raise errors.Invalid(
+            f"Invalid input for {field}. Reason: this cloud publishes no names to a DNS service outside.",
+            hint="A port's dns_name is answered on its network.",
+            field=field,
+        )
+
+
 # ---- what every wire struct has
 
 

@@ -277,6 +277,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
 
 
 def _check_rules(call: Call, wanted: PortWire, rule: str) -> None:
+    listing.refuse_publishing("dns_domain", wanted.dns_domain)
     listing.restrict(call, {f"{rule}:binding:host_id": wanted.host_id, f"{rule}:binding:profile": wanted.profile})
 
 

@@ -160,6 +160,7 @@ async def create(call: Call) -> Answer:
 def _make(call: Call, tx: Tx, wanted: SubnetCreate) -> Subnet:
     project = listing.owner(call, NOUN, wanted.project_id, wanted.tenant_id)
     listing.restrict(call, {"create_subnet:service_types": wanted.service_types})
+    listing.refuse_publishing("dns_publish_fixed_ip", wanted.dns_publish_fixed_ip)
     who = listing.viewer(call)
     network = listing.fetch(tx, network_api.NOUN, who, wanted.network_id)
     if not who.admin and network.project_id != call.actor.project_id:
@@ -228,6 +229,7 @@ async def update(call: Call) -> Answer:
     """200: as it is now. 400: addresses that do not fit. 409: the gateway is in use, or lies in a pool."""
     wanted: SubnetUpdate = call.body.subnet
     listing.restrict(call, {"update_subnet:service_types": wanted.service_types})
+    listing.refuse_publishing("dns_publish_fixed_ip", wanted.dns_publish_fixed_ip)
 
     def act(tx: Tx, subnet: Subnet) -> Any:
         return commands.update_subnet(
