@@ -1,8 +1,8 @@
 """What a request costs: CPU of the control plane, beside a twentieth of OpenStack's own on the same kind of machine.
 
 OpenStack's figures are of Debian's Zed packages with a fake hypervisor (two workers a service, all processes counted),
-those of Placement 16.0 of its WSGI application alone, with SQLite and no token to check. What was not measured at the same size is scaled: ports
-linearly from 0 and 550.
+those of Placement 16.0 of its WSGI application alone, with SQLite and no token to check. What was not measured at the
+same size is scaled: ports linearly from 0 and 550.
 """
 
 from __future__ import annotations
