@@ -212,7 +212,6 @@ _RULES: dict[str, list[str]] = {
 }
 
 
-
 def _name(short: str) -> str:
     """Nova writes some names without the service in front."""
     if short.startswith("server:topology"):
