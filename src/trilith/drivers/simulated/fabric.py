@@ -108,8 +108,9 @@ class SimulatedNetwork:
 
     def unplug(self, port_id: str, node: str = "") -> None:
         """node: "" for all of them."""
-        left = self.plugs.pop(port_id, set()) - {node} if node else set()
-        if left:
+        before = self.plugs.pop(port_id, set())
+        left = before - {node}
+        if node and left:
             self.plugs[port_id] = left
         self._settle()
 
