@@ -139,9 +139,7 @@ async def test_one_bad_noun_holds_up_no_other(cloud: tuple[Services, Backend]) -
         await ensure_ports(services, [bad.id])
     kept = await services.store.read(lambda r: r.get(Port, bad.id))
     assert "poison" in kept.error
-    await services.store.write(
-        lambda tx: ports.update_port(tx, tx.get(Port, bad.id), dhcp_options={("wpad", 4): None})
-    )
+    await services.store.write(lambda tx: ports.update_port(tx, tx.get(Port, bad.id), dhcp_options={("wpad", 4): None}))
     await ensure_ports(services, [bad.id])
     kept = await services.store.read(lambda r: r.get(Port, bad.id))
     assert kept.error == ""

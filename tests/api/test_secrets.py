@@ -47,6 +47,11 @@ class Planted:
         self.secrets[name] = value = f"Planted-{secrets.token_hex(12)}"
         return value
 
+    def seed(self, name: str) -> str:
+        """In base32, as a program for one-time passwords wants it."""
+        self.secrets[name] = value = base64.b32encode(secrets.token_bytes(20)).decode()
+        return value
+
     def forms(self) -> Iterator[tuple[str, bytes]]:
         for name, value in self.secrets.items():
             raw = value.encode()
@@ -172,7 +177,7 @@ async def identity(call: Caller, planted: Planted, v3: str) -> None:
     planted.secrets["generated application credential"] = answer.json()["application_credential"]["secret"]
     ec2 = await call("POST", f"{v3}/users/{who}/credentials/OS-EC2", {"tenant_id": project}, 201)
     planted.secrets["ec2 secret"] = ec2.json()["credential"]["secret"]
-    totp = {"type": "totp", "blob": planted.new("totp seed"), "user_id": who}
+    totp = {"type": "totp", "blob": planted.seed("totp seed"), "user_id": who}
     await call("POST", f"{v3}/credentials", {"credential": totp}, 201)
 
 

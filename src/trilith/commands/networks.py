@@ -20,7 +20,17 @@ from trilith.commands.network_faults import (
 from trilith.commands.network_generation import bump
 from trilith.commands.network_search import EXTERNAL, SHARED, visible_networks
 from trilith.model.identity import Project
-from trilith.model.network import AllocationPool, AutoTopology, DhcpExclusion, FloatingIp, Network, Port, Rbac, Router, Subnet
+from trilith.model.network import (
+    AllocationPool,
+    AutoTopology,
+    DhcpExclusion,
+    FloatingIp,
+    Network,
+    Port,
+    Rbac,
+    Router,
+    Subnet,
+)
 from trilith.model.record import Actor
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
