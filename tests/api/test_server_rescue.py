@@ -12,7 +12,7 @@ from tests.api.compute_calls import Caller, admin, member
 from tests.api.conftest import ApiCloud
 from tests.api.test_server_moves import error, row, until
 from trilith.commands import images
-from trilith.drivers.simulated.compute import SimulatedCompute
+from trilith.drivers.simulated.compute import SimulatedCompute, password_hash
 from trilith.errors import Backend
 from trilith.model.guest import Pillar
 from trilith.model.image import BlobReference, Image
@@ -98,7 +98,7 @@ async def test_a_password_is_set_inside_and_kept_sealed(cloud: ApiCloud) -> None
     alice = await member(cloud)
     made = await alice.boot()
     assert (await alice.act(made["id"], "changePassword", {"adminPass": "Newpass1234"})).status_code == 202
-    assert guest_file(cloud, made["id"])["passwords"] == {"root": "Newpass1234"}
+    assert guest_file(cloud, made["id"])["passwords"] == {"root": password_hash(made["id"], "Newpass1234")}
     jobs = await cloud.store.read(lambda r: r.select(Job, resource_id=made["id"], kind="server.password"))
     assert "Newpass1234" not in jobs[0].args
     error(await alice.act(made["id"], "changePassword", {}), 400, "badRequest")

@@ -7,6 +7,7 @@ driver adopts them. Faults are injected by `fault`, called with the name of each
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import tarfile
@@ -41,7 +42,7 @@ class _Guest(msgspec.Struct):
     spec: GuestSpec
     power: PowerState
     started_at: float = 0.0
-    passwords: dict[str, str] = {}  # user → what was set; nothing logs in here
+    passwords: dict[str, str] = {}  # user → hash of what was set, as a guest's shadow file has it; nothing logs in here
 
 
 class SimulatedCompute:
@@ -170,7 +171,7 @@ class SimulatedCompute:
     async def set_password(self, server_id: str, user: str, password: str) -> None:
         self.fault("set_password")
         guest = self._running(server_id)
-        guest.passwords = guest.passwords | {user or "root": password}
+        guest.passwords = guest.passwords | {user or "root": password_hash(server_id, password)}
         self._write(guest)
 
     async def receive(self, spec: GuestSpec) -> str:
@@ -308,3 +309,8 @@ def _keep(path: Path, guest: _Guest) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(guest))
     fresh.replace(path)
+
+
+def password_hash(server_id: str, password: str) -> str:
+    """Salted with the server's id."""
+    return hashlib.scrypt(password.encode(), salt=server_id.encode(), n=1024, r=8, p=1, dklen=32).hex()
