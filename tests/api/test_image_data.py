@@ -47,8 +47,9 @@ async def _what_was_there(cloud: ApiCloud) -> None:
 
 
 def files(cloud: ApiCloud) -> list[str]:
-    """Below the directory of blobs, without those of the images that a cloud has from the start."""
-    return [f for f in _all(cloud) if f not in _seeded]
+    """Below the directory of blobs, without those of the images that a cloud has from the start, and without what has
+    left its name already: a thread removes it, which may take a moment longer than the answer."""
+    return [f for f in _all(cloud) if f not in _seeded and not f.startswith("gone/")]
 
 
 def qcow2(backing: str = "", size: int = 1 << 30) -> bytes:

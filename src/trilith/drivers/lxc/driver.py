@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from trilith.drivers.contract import ComputeCapabilities, Terminal
-from trilith.drivers.lxc import cgroup, config, host, inject, inside, mounts, nics, shell, state, tool
+from trilith.drivers.lxc import cgroup, config, host, inject, inside, mounts, nics, shell, signals, state, tool, words
 from trilith.drivers.lxc.console import Consoles
 from trilith.drivers.lxc.pool import Pool
 from trilith.drivers.lxc.snapshot import write_snapshot
@@ -225,7 +225,7 @@ class LxcDriver:
     async def console_log(self, server_id: str, *, max_bytes: int) -> bytes:
         await self._guest(server_id)
         path = self._paths.home(server_id) / "console.log"
-        return await asyncio.to_thread(_tail, [path, path.with_name("console.log.1")], max_bytes)
+        return await asyncio.to_thread(words.tail, [path, path.with_name("console.log.1")], max_bytes)
 
     async def console(self, server_id: str) -> ConsoleEndpoint:
         await self._running(server_id)
@@ -427,9 +427,9 @@ class LxcDriver:
             await self._kill(spec.server_id)
             raise
         if ended.exit_code != 0:
-            words = await asyncio.to_thread(_log_words, home / "lxc.log")
+            said = await asyncio.to_thread(words.log_words, home / "lxc.log")
             await self._kill(spec.server_id)
-            raise Backend(f"The container did not start: {words or ended.stderr.strip()[-1000:]}")
+            raise Backend(f"The container did not start: {said or ended.stderr.strip()[-1000:]}")
         now = await self._run(spec.server_id)
         if now.init is None or now.init == run.init:  # lxc-start is content with any container of this name
             await self._kill(spec.server_id)
@@ -439,8 +439,11 @@ class LxcDriver:
         run = await self._run(guest.server_id)
         if timeout > 0 and run.init is not None and run.this_boot and run.init.alive():
             await self._thaw(config.group(guest.server_id))
-            _signal(run.init, guest.halt_signal)
-            await wait_exit(run.monitor or run.init, timeout=timeout)
+            until = asyncio.get_running_loop().time() + timeout
+            while (left := until - asyncio.get_running_loop().time()) > 0:
+                signals.send(run.init, guest.halt_signal)
+                if await wait_exit(run.monitor or run.init, timeout=min(left, signals.PRESS_AGAIN)):
+                    break
         await self._kill(guest.server_id)
 
     async def _kill(self, server_id: str) -> None:
@@ -449,7 +452,7 @@ class LxcDriver:
         run = await self._run(server_id)
         group, monitors, pivot = _groups(server_id)
         if run.init is not None and run.this_boot and run.init.alive():
-            _signal(run.init, signal.SIGKILL)  # first and at once: the rest of the container ends with it
+            signals.send(run.init, signal.SIGKILL)  # first and at once: the rest of the container ends with it
             await self._thaw(group)
             if not await wait_exit(run.init, timeout=_TEARDOWN_SECONDS):
                 raise Deadline("The container's first process does not die.", hint="See dmesg for a blocked device.")
@@ -477,7 +480,7 @@ class LxcDriver:
             if not processes:
                 return
             for process in processes:
-                _signal(process, signal.SIGKILL)
+                signals.send(process, signal.SIGKILL)
             await self._thaw(group)
             ended = await asyncio.gather(*(wait_exit(each, timeout=_TEARDOWN_SECONDS) for each in processes))
             if not all(ended):
@@ -488,19 +491,20 @@ class LxcDriver:
         assert run.init is not None
         with self._watch.subscribe() as queue:
             await self._thaw(config.group(guest.server_id))
-            _signal(run.init, guest.reboot_signal)
-            try:
-                async with asyncio.timeout(self._soft):
-                    while True:
-                        event = await queue.get()
-                        if event.server_id != guest.server_id:
-                            continue
-                        if event.kind in (GuestEventKind.REBOOTED, GuestEventKind.STARTED):
-                            return True
-                        if event.kind in (GuestEventKind.STOPPED, GuestEventKind.CRASHED):
-                            return False
-            except TimeoutError:
-                return False
+            until = asyncio.get_running_loop().time() + self._soft
+            while (left := until - asyncio.get_running_loop().time()) > 0:
+                signals.send(run.init, guest.reboot_signal)
+                with contextlib.suppress(TimeoutError):  # pressed again
+                    async with asyncio.timeout(min(left, signals.PRESS_AGAIN)):
+                        while True:
+                            event = await queue.get()
+                            if event.server_id != guest.server_id:
+                                continue
+                            if event.kind in (GuestEventKind.REBOOTED, GuestEventKind.STARTED):
+                                return True
+                            if event.kind in (GuestEventKind.STOPPED, GuestEventKind.CRASHED):
+                                return False
+            return False
 
     async def _thaw(self, group: str) -> None:
         cgroups = self._here.cgroups
@@ -555,41 +559,3 @@ class LxcDriver:
 def _groups(server_id: str) -> tuple[str, str, str]:
     group = config.group(server_id)
     return group, f"{group}-monitor", f"{group}-pivot"
-
-
-def _signal(process: state.Process, number: int) -> None:
-    """To this very process, never to one that got its pid."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if process.alive():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, number)
-    finally:
-        os.close(descriptor)
-
-
-def _tail(newest_first: list[Path], max_bytes: int) -> bytes:
-    kept = b""
-    for path in newest_first:
-        if len(kept) >= max_bytes:
-            break
-        try:
-            with path.open("rb") as handle:
-                size = handle.seek(0, os.SEEK_END)
-                handle.seek(max(0, size - (max_bytes - len(kept))))
-                kept = handle.read() + kept
-        except FileNotFoundError:
-            continue
-    return kept[-max_bytes:] if max_bytes > 0 else b""
-
-
-def _log_words(path: Path) -> str:
-    """The messages of liblxc's log, without its columns."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
-    except OSError:
-        return ""
-    return "; ".join(dict.fromkeys(line.rpartition(" - ")[2] for line in lines if " ERROR " in line))[:1500]
