@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -100,6 +101,7 @@ class _Progress:
         if result.outcome == "failed":
             self._failed += 1
             print(f"   FAILED {areas.name(result.test)}", flush=True)
+            print(textwrap.indent("\n".join(result.why.strip().splitlines()[-4:]), " " * 6), flush=True)
         if self._seen % 50 == 0:
             took = tempest.elapsed(self._began)
             print(f"── {self._seen} of {self._count}, {self._failed} failed, {took}", flush=True)

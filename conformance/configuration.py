@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trilith.api.console.addresses import novnc
+from trilith.config import Settings
+
 #: settings of the cloud that tests of log-in rules count on, seconds and numbers
 LOCKOUT_ATTEMPTS, LOCKOUT_SECONDS, PASSWORD_HISTORY = 2, 5, 2
 
@@ -74,8 +77,10 @@ def render(target: Target, folder: Path) -> str:
                 ("disk_config", "change_password", "console_output", "resize", "pause", "suspend", "shelve",
                  "shelve_migrate", "cold_migration", "live_migration", "live_migrate_back_and_forth",
                  "block_migration_for_live_migration", "can_migrate_between_any_hosts", "metadata_service",
-                 "config_drive", "vnc_console", "rescue", "stable_rescue", "ide_bus", "enable_instance_password",
+                 "config_drive", "rescue", "stable_rescue", "ide_bus", "enable_instance_password",
                  "interface_attach", "snapshot", "personality", "hostname_fqdn_sanitization"), True),
+            # its page is of noVNC's files, which scripts/setup.sh fetches where it can
+            "vnc_console": novnc(Settings()) is not None,
             # of volumes, which are not there yet
             **dict.fromkeys(("volume_backed_live_migration", "attach_encrypted_volume", "swap_volume",
                              "volume_multiattach"), False),

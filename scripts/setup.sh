@@ -93,7 +93,9 @@ pages=.venv/share/novnc
 if [ ! -e /usr/share/novnc/vnc.html ] && [ ! -e "$pages/vnc.html" ]; then
   folder=$(mktemp -d)
   chmod 755 "$folder" # apt fetches as an account of its own
-  if (cd "$folder" && apt-get -q download novnc && dpkg-deb -x novnc_*.deb unpacked) >"$folder/log" 2>&1; then
+  fetch() { (cd "$folder" && apt-get -q download novnc && dpkg-deb -x novnc_*.deb unpacked) >"$folder/log" 2>&1; }
+  # a host whose package lists were cleaned away, as images of containers are, knows of no package until an update
+  if fetch || { [ "$(id -u)" = 0 ] && apt-get -q update >/dev/null && fetch; }; then
     mkdir -p .venv/share && rm -rf "$pages" && cp -r "$folder/unpacked/usr/share/novnc" "$pages"
     say "put noVNC's files into $pages"
   else
