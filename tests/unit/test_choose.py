@@ -53,10 +53,43 @@ def test_each_rule_says_needed_and_had(demand: dict[str, object], node: dict[str
 
 
 def test_the_emptier_node_is_taken_and_the_other_told_why() -> None:
-    full = replace(NODE, name="n2", free=NODE.free | {"MEMORY_MB": 600})
-    decision = choose(DEMAND, [full, NODE])
+    idle = replace(NODE, free=dict(NODE.total))
+    busy = replace(idle, name="n2", free={k: v * 0.7 for k, v in NODE.total.items()})
+    decision = choose(DEMAND, [busy, idle])
     assert (decision.node, decision.pillar) == ("n1", Pillar.LXC)
-    assert "weighs" in decision.passed_over["n2"]
+    assert "most room" in decision.reason
+    assert "fits, but weighs" in decision.passed_over["n2"]
+
+
+def test_past_half_of_the_room_the_fuller_node_is_taken() -> None:
+    fuller = replace(NODE, name="n2", free={k: v * 0.2 for k, v in NODE.total.items()})
+    decision = choose(DEMAND, [NODE, fuller])
+    assert decision.node == "n2"
+    assert "packed" in decision.reason
+
+
+def test_no_node_is_left_with_processors_that_no_memory_serves() -> None:
+    lean = replace(NODE, name="n2", free={"VCPU": 12, "MEMORY_MB": 1024, "DISK_GB": 100})
+    even = [replace(NODE, name=f"n{i}") for i in (1, 3, 4)]
+    assert choose(DEMAND, [lean, *even]).node == "n1"
+
+
+def test_a_better_pillar_comes_before_more_room() -> None:
+    machines = replace(NODE, name="n2", pillars=(Pillar.KVM,), free=dict(NODE.total))
+    decision = choose(DEMAND, [machines, NODE])
+    assert (decision.node, decision.pillar) == ("n1", Pillar.LXC)
+    assert "room as lxc" in decision.passed_over["n2"]
+
+
+def test_nodes_of_more_pillars_are_kept_for_those_who_need_them() -> None:
+    containers = replace(NODE, name="n2", pillars=(Pillar.LXC,))
+    assert choose(DEMAND, [NODE, containers]).node == "n2"
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("soft-affinity", "n2"), ("soft-anti-affinity", "n1")])
+def test_soft_groups_outweigh_room(policy: str, expected: str) -> None:
+    member = replace(NODE, name="n2", free={k: v * 0.3 for k, v in NODE.total.items()}, servers_of_group=1)
+    assert choose(replace(DEMAND, affinity=policy), [NODE, member]).node == expected
 
 
 def test_a_machine_that_is_too_small_becomes_a_container() -> None:

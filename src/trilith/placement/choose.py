@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trilith import errors
 from trilith.model.guest import Pillar
+from trilith.placement.weigh import Room, weigh
 
 #: image formats → the pillars whose form they can become
 CONTAINER_FORMATS = ("root-tar", "squashfs")
@@ -98,29 +99,46 @@ def wanted_pillar(properties: dict[str, str], extra_specs: dict[str, str]) -> Pi
 
 
 def choose(demand: Demand, candidates: list[Candidate]) -> Decision:
-    """Raises NoValidHost with the reason for each node."""
+    """The best pillar that any node has room for, on the node that weighs most (weigh.py). Raises NoValidHost with the
+    reason for each node."""
     reasons: dict[str, str] = {}
-    fitting: list[tuple[float, str, Candidate, Pillar]] = []
+    fitting: dict[str, tuple[Candidate, Pillar]] = {}
     for c in candidates:
         refusal, pillar = _refusal(demand, c)
         if refusal or pillar is None:
             reasons[c.name] = refusal
         else:
-            fitting.append((_weight(demand, c), c.name, c, pillar))
+            fitting[c.name] = (c, pillar)
     if not fitting:
         detail = "; ".join(f"{n}: {r}" for n, r in sorted(reasons.items())) or "the cloud has no nodes"
         raise errors.NoValidHost(f"No valid host was found. {detail}", reasons=reasons)
-    fitting.sort(key=lambda f: (-f[0], f[1]))
-    weight, _, best, pillar = fitting[0]
-    for other in fitting[1:]:
-        reasons[other[1]] = f"fits, but weighs {other[0]:.2f} against {weight:.2f}"
-    why = "named by image or flavor" if demand.chosen else _why(demand, best, pillar)
+    order = (demand.chosen,) if demand.chosen else demand.pillars
+    pillar = min((p for _, p in fitting.values()), key=order.index)
+    for name, (_, other) in fitting.items():
+        if other is not pillar:
+            reasons[name] = f"fits, but as {other} alone, and there is room as {pillar}"
+    weights = weigh(
+        {"VCPU": demand.vcpus, "MEMORY_MB": demand.memory_mib, "DISK_GB": demand.disk_gib},
+        [_room(demand, c) for c in candidates if pillar in c.pillars and c.enabled and c.alive],
+        [_room(demand, c) for c, p in fitting.values() if p is pillar],
+    )
+    ranked = sorted(weights, key=lambda name: (-weights[name].total, name))
+    best = ranked[0]
+    for name in ranked[1:]:
+        reasons[name] = f"fits, but weighs {weights[name]} against {weights[best]}"
+    why = "named by image or flavor" if demand.chosen else _why(demand, fitting[best][0], pillar)
+    manner = "packed, as the cluster is more than half full" if weights[best].packed else "most room"
     return Decision(
-        node=best.name,
+        node=best,
         pillar=pillar,
-        reason=f"{pillar} ({why}) on {best.name} (most room: {weight:.2f})",
+        reason=f"{pillar} ({why}) on {best} ({manner}: {weights[best]})",
         passed_over=reasons,
     )
+
+
+def _room(demand: Demand, c: Candidate) -> Room:
+    pull = {"soft-affinity": c.servers_of_group, "soft-anti-affinity": -c.servers_of_group}.get(demand.affinity, 0)
+    return Room(name=c.name, free=c.free, total=c.total, spare=len(c.pillars) - 1, pull=float(pull))
 
 
 def _why(demand: Demand, candidate: Candidate, pillar: Pillar) -> str:
@@ -128,7 +146,7 @@ def _why(demand: Demand, candidate: Candidate, pillar: Pillar) -> str:
         return "the image has no form for another"
     if demand.pillars[0] is pillar:
         return "the image has a root file system, and a container starts fastest"
-    return f"{demand.pillars[0]} is not on this node"
+    return f"no node has room for it as {demand.pillars[0]}"
 
 
 def _refusal(demand: Demand, c: Candidate) -> tuple[str, Pillar | None]:
@@ -170,14 +188,3 @@ def _refusal(demand: Demand, c: Candidate) -> tuple[str, Pillar | None]:
     if small:
         return small, None
     return f"pillar: needed {' or '.join(p for p in pillars)}, has {', '.join(c.pillars) or 'none'}", None
-
-
-def _weight(demand: Demand, c: Candidate) -> float:
-    """Share of memory and threads left, as Nova's RAM and CPU weighers; groups pull or push softly."""
-    room = [c.free.get(r, 0) / c.total[r] for r in ("MEMORY_MB", "VCPU") if c.total.get(r)]
-    weight = sum(room) / len(room) if room else 0.0
-    if demand.affinity == "soft-affinity":
-        weight += c.servers_of_group
-    elif demand.affinity == "soft-anti-affinity":
-        weight -= c.servers_of_group
-    return weight
