@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trilith import errors
-from trilith.commands import aggregates
+from trilith.commands import aggregates, figures
 from trilith.model.node import Aggregate, Node, ResourceProvider
 from trilith.model.server import Server
 from trilith.store.tx import Reader, Tx
@@ -41,4 +41,5 @@ def delete(tx: Tx, node: Node) -> None:
             aggregates.remove_host(tx, aggregate.seq, node.name)
     for provider in tx.select(ResourceProvider, name=node.name):
         tx.remove(provider)
+    figures.forget(tx, node.name)
     tx.remove(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from trilith.model.guest import Pillar
 
 class FigureName(StrEnum):
     START_TO_FIRST_ANSWER = "start_to_first_answer"  # from the order to start until the guest answers once
+    MEMORY = "memory"  # of the host's memory, all that a guest holds which has just started
     MEMORY_OVERHEAD = "memory_overhead"  # of the host's memory, beside what the guest's own processes use
     MEMORY_OVERHEAD_SHARE = "memory_overhead_share"  # the same as a share of the guest's size
     SCHEDULING_LATENCY = "scheduling_latency"  # from a timer's end until the thread runs, as cyclictest
@@ -25,6 +27,7 @@ class FigureName(StrEnum):
 #: the one unit of each figure
 UNITS: dict[FigureName, str] = {
     FigureName.START_TO_FIRST_ANSWER: "ms",
+    FigureName.MEMORY: "MiB",
     FigureName.MEMORY_OVERHEAD: "MiB",
     FigureName.MEMORY_OVERHEAD_SHARE: "%",
     FigureName.SCHEDULING_LATENCY: "µs",
@@ -45,7 +48,8 @@ class Figure:
     and 90th percentile; of a published claim the lowest and highest published.
 
     samples: how many measurements; 0 is a claim that nobody measured here. source: where it is from, in words.
-    emulated: measured in a guest under emulation; it says nothing about its pillar. Raises Invalid.
+    emulated: measured in a guest under emulation; it says nothing about its pillar. bare: in a guest without an
+    operating system: a floor, under what any real guest needs. Raises Invalid.
     """
 
     name: FigureName
@@ -57,6 +61,7 @@ class Figure:
     samples: int
     source: str
     emulated: bool = False
+    bare: bool = False
 
     def __post_init__(self) -> None:
         if self.unit != UNITS[self.name]:
@@ -79,13 +84,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredHost:
-    """The machine that figures were measured on."""
+    """The machine that figures were measured on. virtualization: what it runs in itself, "" where nothing says so.
+    version: of the Trilith that measured."""
 
     name: str
     cpu: str = ""
     threads: int = 0
     memory_mib: int = 0
     kernel: str = ""
+    virtualization: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,35 +121,51 @@ class Figures:
     used: tuple[Used, ...] = ()
 
     def of(self, name: FigureName, pillar: Pillar) -> Figure | None:
-        """What stands for the pillar: never a figure under emulation."""
-        return next((f for f in self.figures if f.name is name and f.pillar is pillar and not f.emulated), None)
+        """What stands for the pillar: never a figure under emulation, nor a bare guest's."""
+        return next((f for f in self._all(name, pillar) if not (f.emulated or f.bare)), None)
 
     def emulated(self, name: FigureName, pillar: Pillar) -> Figure | None:
         """What was measured under emulation: to be reported, not to be reckoned with."""
-        return next((f for f in self.figures if f.name is name and f.pillar is pillar and f.emulated), None)
+        return next((f for f in self._all(name, pillar) if f.emulated), None)
+
+    def bare(self, name: FigureName, pillar: Pillar) -> Figure | None:
+        """What was measured in a guest without an operating system: reported beside the rest, as a floor."""
+        return next((f for f in self._all(name, pillar) if f.bare and not f.emulated), None)
+
+    def _all(self, name: FigureName, pillar: Pillar) -> Iterator[Figure]:
+        return (f for f in self.figures if f.name is name and f.pillar is pillar)
 
 
 def best_of(measured: Figures | None, defaults: Figures) -> Figures:
-    """Each figure measured where it was, else the default, and which it was (`used`). Where a guest ran under emulation
-    the default stays, and what was measured is kept beside it."""
+    """Each figure measured where it was, else the default, and which it was (`used`). Where a guest ran under
+    emulation, or had no operating system, the default stays, and what was measured is kept beside it."""
     mine = measured or Figures()
     chosen: list[Figure] = []
     used: list[Used] = []
     for name in FigureName:
         for pillar in Pillar:
-            here, default, slow = mine.of(name, pillar), defaults.of(name, pillar), mine.emulated(name, pillar)
+            here, default = mine.of(name, pillar), defaults.of(name, pillar)
+            floor, slow = mine.bare(name, pillar), mine.emulated(name, pillar)
             best = here or default
-            if best is None and slow is None:
+            if best is None and floor is None and slow is None:
                 continue
-            chosen += [f for f in (best, slow) if f is not None]
+            chosen += [f for f in (best, floor, slow) if f is not None]
             used.append(
                 Used(
                     name=name,
                     pillar=pillar,
                     figure=best,
                     instead_of=default if here is not None else None,
-                    unused=slow,
-                    why=f"measured under emulation, which says nothing about {pillar}" if slow else "",
+                    unused=floor or slow,
+                    why=_why_unused(floor or slow),
                 )
             )
     return Figures(figures=tuple(chosen), host=mine.host, measured_at=mine.measured_at, used=tuple(used))
+
+
+def _why_unused(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    if figure.bare:
+        return f"measured in a guest without an operating system: a floor for {figure.pillar}, no more"
+    return f"measured under emulation, which says nothing about {figure.pillar}"

@@ -15,6 +15,7 @@ from trilith.model import network_forwarding as nf
 from trilith.model import network_qos as nq
 from trilith.model import network_trunks as nt
 from trilith.model import node as nd
+from trilith.model import pillar_figures as pf
 from trilith.model import server as s
 from trilith.store.mapping import pending, table_of
 
@@ -111,6 +112,7 @@ table_of(nd.ResourceClass, "resource_classes")
 table_of(nd.Quota, "quotas", noun="quota", unique=(("project_id", "resource"),))
 table_of(nd.QuotaUse, "quota_uses", unique=(("project_id", "resource"),))
 table_of(nd.Aggregate, "aggregates", noun="aggregate", tombstone=True, unique_alive=(("name",),))
+table_of(pf.PillarFigures, "pillar_figures", noun="figures", unique=(("node", "pillar", "guest", "emulated"),))
 
 # compute
 table_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service, plain_error
 from trilith.api.native import events, jobs, status, token_keys
+from trilith.api.native.figures import FIGURE_ROUTES
 from trilith.api.native.policy import POLICIES
 from trilith.api.native.servers import SERVER_ROUTES, SERVER_SOCKETS
 
@@ -36,6 +37,7 @@ _ROUTES = (
         response=token_keys.TokenKeyList,
     ),
     *SERVER_ROUTES,
+    *FIGURE_ROUTES,
 )
 
 SERVICE = Service(

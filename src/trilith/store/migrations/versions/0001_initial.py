@@ -306,6 +306,14 @@ def upgrade() -> None:
     )
     index("nodes_id", "nodes", "id", unique=True)
     index("nodes_name", "nodes", "name", unique=True)
+    table(
+        "pillar_figures",
+        RECORD,
+        "node:text pillar:text guest:text emulated:bool about:text host:text measured:text left_out:text",
+        "measured_at:real",
+    )
+    index("pillar_figures_id", "pillar_figures", "id", unique=True)
+    index("pillar_figures_node_pillar_guest_emulated", "pillar_figures", "node pillar guest emulated", unique=True)
     table("policy_blobs", RECORD, "blob:text type:text extra:text")
     index("policy_blobs_id", "policy_blobs", "id", unique=True)
     table(
