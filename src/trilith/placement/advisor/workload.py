@@ -59,8 +59,8 @@ class Workload:
     """title is no demand. Durations are in the unit that the field's name ends with, memory in MiB.
 
     servers, nodes: its scale. tenants: parties who do not trust each other. start_within_ms: from the order to start
-    until the guest answers. latency_us: from an event until the guest's thread runs. packet_rate: packets a second and
-    guest. guests_per_node: the density. gpus, virtual_functions (SR-IOV): devices a guest.
+    until the guest answers. latency_us: from an event until the guest's thread runs. packet_rate_pps: packets a second
+    and guest. guests_per_node: the density. gpus, virtual_functions (SR-IOV): devices a guest.
     """
 
     title: str = ""
@@ -78,7 +78,7 @@ class Workload:
     operating_system: OperatingSystem | None = None
     network: Network | None = None
     latency_us: float | None = None
-    packet_rate: int | None = None
+    packet_rate_pps: int | None = None
     start_within_ms: float | None = None
     guests_per_node: int | None = None
     memory_per_guest_mib: int | None = None
