@@ -45,10 +45,12 @@ class Target:
     enforce_format: bool = True
     hypervisor: str = "QEMU"
     networks: bool = True  # a network of its own for each class of tests
+    emulated: bool = False  # its guests' CPUs are: what a guest does takes them many times longer
     formats: Path | None = None  # the manifest of images of every disk format
 
 
 def render(target: Target, folder: Path) -> str:
+    slow = 3 if target.emulated else 1
     sections: dict[str, Mapping[str, Any]] = {
         "DEFAULT": {"log_dir": folder / "logs", "log_file": "tempest.log", "use_stderr": False,
                     "resource_name_prefix": "tempest"},
@@ -69,7 +71,7 @@ def render(target: Target, folder: Path) -> str:
                               "swift": False},  # nor object storage, which is out of scope
         "service-clients": {"http_timeout": 60},
         "compute": {"image_ref": target.image, "image_ref_alt": target.image_alt, "flavor_ref": target.flavor,
-                    "flavor_ref_alt": target.flavor_alt, "build_timeout": 120, "build_interval": 1,
+                    "flavor_ref_alt": target.flavor_alt, "build_timeout": 120 * slow, "build_interval": 1,
                     "max_microversion": "latest", "min_compute_nodes": target.nodes, "shelved_offload_time": 0,
                     "hypervisor_type": target.hypervisor},
         "compute-feature-enabled": {
@@ -112,7 +114,8 @@ def render(target: Target, folder: Path) -> str:
                                     "port_security": True, "floating_ips": True, "available_features": "all"},
         "validation": {"run_validation": target.guests, "connect_method": "floating", "auth_method": "keypair",
                        "ip_version_for_ssh": 4, "image_ssh_user": "tiny", "image_alt_ssh_user": "tiny",
-                       "ssh_key_type": "ecdsa", "ping_timeout": 60, "connect_timeout": 30, "ssh_timeout": 120,
+                       "ssh_key_type": "ecdsa", "ping_timeout": 60 * slow, "connect_timeout": 30 * slow,
+                       "ssh_timeout": 120 * slow,
                        "ssh_shell_prologue": "set -eu -o pipefail; PATH=$$PATH:/sbin:/usr/sbin;",
                        "security_group": True, "security_group_rules": True},
         "scenario": {"img_file": folder / "files" / "small.qcow2", "img_disk_format": "qcow2",

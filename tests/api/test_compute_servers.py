@@ -272,6 +272,9 @@ async def test_each_microversion_shows_what_it_brought(cloud: ApiCloud) -> None:
     mine = await alice.boot()
     assert "OS-EXT-SRV-ATTR:hostname" not in (await alice.get(f"/servers/{mine['id']}", "2.89"))["server"]
     assert (await alice.get(f"/servers/{mine['id']}", "2.90"))["server"]["OS-EXT-SRV-ATTR:hostname"] == "one"
+    named = await alice.boot(name="Web_1 (A).Example.com")
+    shown = (await alice.get(f"/servers/{named['id']}", "2.90"))["server"]
+    assert shown["OS-EXT-SRV-ATTR:hostname"] == "web-1-a-example-com"  # one label, as the guest's own name is
     update = {"server": {"name": "renamed"}}
     before = (await root.ask("PUT", f"/servers/{made['id']}", "2.74", json=update)).json()["server"]
     after = (await root.ask("PUT", f"/servers/{made['id']}", "2.75", json=update)).json()["server"]

@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from tests.golden.libvirt.rig import CLOUD, Rig, busybox_initrd, cloud_kernel, rig
 from trilith.agent.libvirt_daemons import qemu_account
-from trilith.drivers.libvirt import tiny_guests
+from trilith.drivers.libvirt import guest_agent, tiny_guests
 from trilith.drivers.libvirt.domain import domain_name
 from trilith.drivers.libvirt.driver import LibvirtDriver
 from trilith.drivers.libvirt.probe import NO_KVM, probe_kvm
@@ -342,8 +342,9 @@ async def test_the_linux_probe_ends_in_time(host: Rig) -> None:
     assert time.monotonic() - begun < 2
 
 
-async def test_linux_guest(host: Rig, tmp_path: Path) -> None:
-    """One boot pays for all: SMBIOS, disks, live plug and unplug, a snapshot, soft reboot and soft stop."""
+async def test_linux_guest(host: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One boot pays for all: SMBIOS, disks, live plug and unplug, a password without an agent, a snapshot, soft reboot
+    and soft stop."""
     driver = host.driver
     vmlinuz, modules = cloud_kernel()
     initrd, disk, seed = host.root / "initrd", host.root / "root.qcow2", host.root / "seed.iso"
@@ -362,7 +363,10 @@ async def test_linux_guest(host: Rig, tmp_path: Path) -> None:
         initrd=str(initrd),
         cmdline="console=ttyS0 quiet panic=-1 no_timer_check",
     )
-    spec = host.spec(image, memory_mib=160, nics=(nic(4),), root_disk=str(disk), config_drive=str(seed))
+    agent = {"hw_qemu_guest_agent": "yes"}
+    spec = host.spec(
+        image, memory_mib=160, nics=(nic(4),), root_disk=str(disk), config_drive=str(seed), properties=agent
+    )
     try:
         await driver.create(spec)
         await driver.start(spec)
@@ -381,6 +385,10 @@ async def test_linux_guest(host: Rig, tmp_path: Path) -> None:
         await host.line(spec, extra.mac.encode(), timeout=30)
         await driver.unplug(spec, extra)
         await driver.unplug(spec, extra)
+
+        monkeypatch.setattr(guest_agent, "CONNECT_DEADLINE", 0.5)
+        with pytest.raises(Conflict, match="not connected"):
+            await driver.set_password(spec.server_id, "", "secret")
 
         copy = tmp_path / "copy.qcow2"
         await driver.snapshot(spec.server_id, str(copy))

@@ -137,6 +137,30 @@ def test_stop_and_start(guest: Guest) -> None:
     guest.settled()
 
 
+def test_a_new_password_is_the_administrators(guest: Guest) -> None:
+    guest.cloud.sdk.compute.change_server_password(guest.server, "n3w: one")
+    kept = guest.login.run("sudo awk -F: '$1 == \"tiny\" { print $2 }' /etc/shadow").strip()
+    _, method, salt, _ = kept.split("$")
+    assert method == "6"
+    made = guest.login.run(f"printf 'n3w: one\\n' | mkpasswd -m sha512 -P 0 -S {salt}").strip()
+    assert made == kept
+
+
+def test_rescue_boots_another_root_with_its_own_beside_it(guests: dict[str, Guest]) -> None:
+    guest, compute = guests["kvm"], guests["kvm"].cloud.sdk.compute
+    guest.login.run("echo mine > rescued; sync")
+    compute.rescue_server(guest.server)
+    guest.settled("RESCUE")
+    guest.login.wait(timeout=180)
+    assert (
+        guest.login.run("cat rescued 2>/dev/null || sudo mount /dev/vdb /mnt; cat /mnt/home/tiny/rescued") == "mine\n"
+    )
+    guest.login.run("echo told | sudo tee /mnt/home/tiny/rescued; sudo umount /mnt")
+    compute.unrescue_server(guest.server)
+    guest.settled()
+    assert guest.login.run("cat rescued; lsblk -no NAME").split() == ["told", "vda", "vdb"]  # its root and its drive
+
+
 def test_pause_and_unpause(guest: Guest) -> None:
     compute = guest.cloud.sdk.compute
     compute.pause_server(guest.server)

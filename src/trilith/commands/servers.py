@@ -24,7 +24,7 @@ from trilith.store.tx import Tx, new_id
 
 __all__ = ["NetworkRequest", "ServerRequest"]
 
-_HOSTNAME = re.compile(r"[^a-z0-9.-]+")
+_HOSTNAME, _SEPARATOR = re.compile(r"[^a-z0-9-]+"), re.compile(r"[ _.]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,9 @@ class ServerRequest:
 
 
 def host_name(name: str, server_id: str) -> str:
-    """Nova's rule (sanitize_hostname): lower case, what DNS does not allow dropped, at most 63 characters."""
-    clean = _HOSTNAME.sub("", name.lower().replace(" ", "-").replace("_", "-")).strip("-.")[:63]
+    """Nova's rule (sanitize_hostname): one label of lower case, blanks, dots and underscores as dashes, what else DNS
+    does not allow dropped, at most 63 characters."""
+    clean = _HOSTNAME.sub("", _SEPARATOR.sub("-", name.lower())).strip("-")[:63]
     return clean or f"server-{server_id}"
 
 

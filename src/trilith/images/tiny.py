@@ -24,6 +24,7 @@ PACKAGES = (
     "curl",
     "iputils-ping",
     "netcat-openbsd",
+    "qemu-guest-agent",
 )
 KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
 #: program in the image → where the packages may have it
@@ -42,6 +43,7 @@ PROGRAMS = {
     "curl": ("usr/bin/curl",),
     "ping": ("bin/ping", "usr/bin/ping"),
     "nc.openbsd": ("bin/nc.openbsd", "usr/bin/nc.openbsd"),
+    "qemu-ga": ("usr/sbin/qemu-ga", "usr/bin/qemu-ga"),
 }
 LINKS = {"mkfs.ext2": "mke2fs", "mkfs.ext3": "mke2fs", "mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck",
          "ping6": "ping", "ssh": "dbclient", "sh": "bash", "mkfs.vfat": "busybox"}  # fmt: skip
@@ -57,6 +59,7 @@ PROPERTIES = {
     "os_admin_user": "tiny",
     "architecture": "x86_64",
     "hw_rng_model": "virtio",
+    "hw_qemu_guest_agent": "yes",
     # measured: unpacking its kernel takes a machine more than 64 MiB
     "trilith_machine_min_ram": "80",
 }
@@ -161,9 +164,22 @@ def _configuration(tree: Tree) -> None:
                              "::shutdown:/usr/lib/tiny/stop.sh\n::restart:/sbin/init\n")  # fmt: skip
     # busybox's acpid runs this for the power button
     tree.file("etc/acpi/PWRF/00000080", "#!/bin/sh\nexec /sbin/poweroff\n", 0o755)
-    for script in ("rc", "lib", "json", "first-boot", "host-keys", "network", "udhcpc", "user-data", "getty", "stop"):
+    for script in (
+        "rc",
+        "lib",
+        "agent",
+        "json",
+        "first-boot",
+        "host-keys",
+        "network",
+        "udhcpc",
+        "user-data",
+        "getty",
+        "stop",
+    ):
         tree.file(f"usr/lib/tiny/{script}.sh", GUEST / f"{script}.sh", 0o755)
-    tree.file("usr/bin/nc", GUEST / "nc.sh", 0o755)
+    for script in ("nc", "chpasswd"):
+        tree.file(f"usr/bin/{script}", GUEST / f"{script}.sh", 0o755)
 
 
 def _kernel(tree: Tree, root: Path, busybox: Path) -> str:

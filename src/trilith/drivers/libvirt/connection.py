@@ -30,7 +30,7 @@ THREADS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One event of libvirt's, as plain data. kind: lifecycle | reboot | device_removed | job_completed."""
+    """One event of libvirt's, as plain data. kind: lifecycle | reboot | device_removed | job_completed | agent."""
 
     kind: str
     domain: str
@@ -169,6 +169,9 @@ class Connection:
                 )
             )
 
+        def agent(_c: Any, domain: Any, state: int, reason: int, _o: Any) -> None:
+            self._post(Happening(kind="agent", domain=domain.name(), event=state, detail=reason))
+
         def register(event: int, callback: Callable[..., None]) -> None:
             connection.domainEventRegisterAny(None, event, callback, None)
 
@@ -177,6 +180,7 @@ class Connection:
         if self.uri.startswith("qemu"):
             register(libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, removed)
             register(libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, job)
+            register(libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent)
 
     def _post(self, happening: Happening) -> None:
         self._to_loop(self._on_event, happening)

@@ -135,17 +135,6 @@ def interface_xml(xml: str, ifname: str) -> tuple[str, str]:
     return "", ""
 
 
-def has_agent(xml: str) -> bool:
-    """Whether the guest has a channel for the QEMU guest agent."""
-    return any(t.get("name") == "org.qemu.guest_agent.0" for t in fromstring(xml).findall("./devices/channel/target"))
-
-
-def administrator(xml: str) -> str:
-    """The name of the account: Windows guests are those whose clock is local (see xml/features.py)."""
-    clock = fromstring(xml).find("./clock")
-    return "Administrator" if clock is not None and clock.get("offset") == "localtime" else "root"
-
-
 def serial_pty(xml: str) -> ConsoleEndpoint | None:
     """The pty of the first serial port or console of a running domain."""
     root = fromstring(xml)

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import tostring
 import libvirt
 
 from trilith.drivers.contract import ComputeCapabilities
-from trilith.drivers.libvirt import domains, hostfacts, snapshot
+from trilith.drivers.libvirt import domains, guest_agent, hostfacts, snapshot
 from trilith.drivers.libvirt.connection import Connection, Happening
 from trilith.drivers.libvirt.domain import Dialect, build, domain_name
 from trilith.drivers.libvirt.events import Hub, classify
@@ -419,20 +419,18 @@ class LibvirtDriver:
         return await self._call(f"find the screen of server {server_id}", self._with(server_id, work))
 
     async def set_password(self, server_id: str, user: str, password: str) -> None:
-        """By the QEMU guest agent, which only the image can bring along."""
+        """By the QEMU guest agent, which only the image can bring along. A guest that still boots is waited for."""
+        doing = f"set a password in server {server_id}"
 
-        def work(domain: Any) -> None:
-            if not domain.isActive():
-                raise Conflict(f"server {server_id} does not run", hint="Start it first.")
-            xml = domain.XMLDesc(0)
-            if not domains.has_agent(xml):
-                raise Conflict(
-                    "QEMU guest agent is not enabled",
-                    hint="Make the server of an image with the agent inside and the property hw_qemu_guest_agent=yes.",
-                )
-            domain.setUserPassword(user or domains.administrator(xml), password, 0)
+        def work(domain: Any) -> bool:
+            return guest_agent.set_password(domain, user, password)
 
-        await self._call(f"set a password in server {server_id}", self._with(server_id, work))
+        with self._hub.expect(lambda happening: guest_agent.connected(server_id, happening)) as listens:
+            if await self._call(doing, self._with(server_id, work)):
+                return
+            await asyncio.wait([listens], timeout=guest_agent.CONNECT_DEADLINE)
+            if not await self._call(doing, self._with(server_id, work)):
+                raise guest_agent.absent()
 
     async def execute(self, server_id: str, argv: Sequence[str], *, timeout: float) -> ExecResult:
         raise Unsupported(

@@ -32,7 +32,7 @@ def translate(error: libvirt.libvirtError, doing: str) -> TrilithError:
     code = error.get_error_code()
     if code in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA):
         return Missing(message)
-    if code in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_DOM_EXIST):
+    if code in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_AGENT_UNRESPONSIVE):
         return Conflict(message)
     if code in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_CONFIG_UNSUPPORTED, libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
         return Unsupported(message, capability="libvirt")

@@ -68,10 +68,7 @@ done
 chown -R tiny:tiny /home/tiny/.ssh
 password=$(field /run/tiny/meta_data admin_pass)
 if [ -n "$password" ]; then
-    # by standard input: arguments are seen by every user
-    hash=$(printf '%s\n' "$password" | mkpasswd -m sha512 -P 0)
-    awk -F : -v OFS=: -v hash="$hash" '$1 == "root" || $1 == "tiny" { $2 = hash } { print }' /etc/shadow >/etc/shadow.new &&
-        chmod 640 /etc/shadow.new && mv /etc/shadow.new /etc/shadow
+    for user in root tiny; do echo "$user:$password"; done | chpasswd || say "the password was not set"
 fi
 # The files of its personality. A container's driver has put them into the root already.
 if ! in_container; then

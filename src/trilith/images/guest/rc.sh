@@ -19,6 +19,7 @@ if ! in_container; then
     # what the devices found call for (network, power button, …), and isofs for the config drive
     find /sys/devices -name modalias -exec cat {} + | sort -u | xargs modprobe -a isofs evdev 2>/dev/null
     acpid -l /dev/null
+    /usr/lib/tiny/agent.sh &
     device=$(awk '$2 == "/" && $1 != "rootfs" { print $1 }' /proc/mounts | tail -n 1)
     case $device in /dev/*) resize2fs "$device" >/run/tiny/resize2fs.log 2>&1 || say "resize2fs $device: $(tail -n 1 /run/tiny/resize2fs.log)" ;; esac
 fi
