@@ -15,7 +15,34 @@ from typing import Any
 import uvloop
 
 
+class _Handed:
+    """A pipe's descriptor, for libuv to close.
+
+    uvloop closes the file object of a pipe once more after libuv has closed its descriptor, and takes EBADF for the
+    usual answer. But another thread may have opened a file in between, which then has that number: its file was
+    closed below it, and one it opened next was closed in the first one's place. So libuv gets a descriptor that no
+    file object knows."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._descriptor = os.dup(pipe.fileno())
+        pipe.close()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        """libuv has."""
+
+
 class Loop(uvloop.Loop):
+    async def connect_read_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """As uvloop's. The pipe's file object is closed, as the transport has a descriptor of its own."""
+        return await super().connect_read_pipe(proto_factory, _Handed(pipe))
+
+    async def connect_write_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """As `connect_read_pipe`."""
+        return await super().connect_write_pipe(proto_factory, _Handed(pipe))
+
     async def subprocess_exec(  # type: ignore[override]
         self,
         protocol_factory: Callable[[], Any],
