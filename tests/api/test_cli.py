@@ -266,6 +266,23 @@ def test_top_shows_nodes_and_servers_once(cli: Cli) -> None:
     assert "sim-1" in cli.ok("top", "--once")
 
 
+def test_explain_says_where_a_server_would_go(cli: Cli) -> None:
+    said = cli.ok("explain", "tiny")
+    assert " on sim-" in said.splitlines()[0]
+    assert said.splitlines()[1].startswith("because ")
+    assert "chosen" in said
+    found = cli.json("explain", "tiny", "--hint", "build_near_host_ip=10.0.0.1", "--network", "none")
+    assert found["possible"]
+    assert [n["chosen"] for n in found["nodes"]] == [True, False]
+    assert cli.json("list")["servers"] == []
+    nowhere = cli.run("explain", "tiny", "--node", "nowhere")
+    assert nowhere.returncode == 1
+    assert "no node would take it" in nowhere.stdout
+    assert "the request names the node nowhere" in nowhere.stdout
+    assert "not of the form NAME=VALUE" in cli.fails("explain", "tiny", "--hint", "x")
+    assert "There is no image" in cli.fails("explain", "nothing")
+
+
 def test_the_console_log_is_read(cli: Cli) -> None:
     cli.ok("launch", "tiny", "c1")
     assert "c1" in cli.ok("console", "c1", "--log")

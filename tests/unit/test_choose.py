@@ -8,7 +8,8 @@ import pytest
 
 from trilith import errors
 from trilith.model.guest import Pillar
-from trilith.placement.choose import Candidate, Demand, choose, forms_allow, wanted_pillar
+from trilith.placement.choose import choose, forms_allow, judge, passed_over, wanted_pillar
+from trilith.placement.demand import Candidate, Demand, Units
 
 NODE = Candidate(
     name="n1",
@@ -44,6 +45,9 @@ def refusal(demand: Demand, node: Candidate) -> str:
         ({"affinity": "affinity", "group_nodes": frozenset({"n7"})}, {}, "affinity"),
         ({"not_nodes": frozenset({"n1"})}, {}, "different_host"),
         ({"only_nodes": frozenset({"n7"})}, {}, "same_host"),
+        ({"vcpus": 5}, {"units": {"VCPU": Units(most=4)}}, "needed 5, one server may have 1 to 4"),
+        ({"vcpus": 3}, {"units": {"VCPU": Units(step=2)}}, "in steps of 2"),
+        ({}, {"pillars": (Pillar.KVM,), "able": {"kvm": ()}}, "cannot be enforced"),
         ({"chosen": Pillar.KVM, "machine_memory_mib": 600}, {}, "needs 600 MiB as a machine, had 512"),
     ],
 )
@@ -90,6 +94,27 @@ def test_nodes_of_more_pillars_are_kept_for_those_who_need_them() -> None:
 def test_soft_groups_outweigh_room(policy: str, expected: str) -> None:
     member = replace(NODE, name="n2", free={k: v * 0.3 for k, v in NODE.total.items()}, servers_of_group=1)
     assert choose(replace(DEMAND, affinity=policy), [NODE, member]).node == expected
+
+
+def test_every_node_is_judged_best_first_and_each_but_the_best_has_a_reason() -> None:
+    nodes = [
+        replace(NODE, name="full", free={}),
+        replace(NODE, name="machines", pillars=(Pillar.KVM,)),
+        replace(NODE, name="twin"),
+        NODE,
+    ]
+    judged = judge(DEMAND, nodes)
+    assert [j.node for j in judged] == ["n1", "twin", "machines", "full"]
+    reasons = passed_over(judged)
+    assert {n: r.rule for n, r in reasons.items()} == {"twin": "weight", "machines": "lesser pillar", "full": "VCPU"}
+    assert "first by name" in reasons["twin"].text
+    assert {n: str(r) for n, r in reasons.items()} == choose(DEMAND, nodes).passed_over
+
+
+def test_a_disk_limit_keeps_a_server_from_one_pillar_only() -> None:
+    node = replace(NODE, able={"lxc": (), "kvm": ("disk_limit",)})
+    assert choose(DEMAND, [node]).pillar is Pillar.KVM
+    assert choose(replace(DEMAND, disk_gib=0), [node]).pillar is Pillar.LXC
 
 
 def test_a_machine_that_is_too_small_becomes_a_container() -> None:

@@ -53,6 +53,7 @@ def test_every_command_that_was_promised_is_there() -> None:
         "down",
         "doctor",
         "launch",
+        "explain",
         "list",
         "show",
         "shell",

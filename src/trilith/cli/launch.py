@@ -86,7 +86,7 @@ def _launch(
     from trilith.cli import follow, login, size, topology
 
     steps.step("looking at the cloud")
-    found = _image(cloud, image)
+    found = image_named(cloud, image)
     chosen = size.flavor_for(cloud, flavor, pillar.value if pillar else "", found, steps)
     key_name = login.key_pair(cloud, key)
     net = topology.network_for(cloud, network, steps)
@@ -112,7 +112,8 @@ def _launch(
     return cloud.sdk.compute.get_server(server.id)
 
 
-def _image(cloud: Cloud, wanted: str) -> Any:
+def image_named(cloud: Cloud, wanted: str) -> Any:
+    """An active one. Raises Missing, Conflict."""
     images = cloud.sdk.image
     named = list(images.images(name=wanted, status="active"))
     if len(named) == 1:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from trilith import errors
-from trilith.cli import doctor, down, flavor, image, inside, jobs, launch, network, servers, top, up, version
+from trilith.cli import doctor, down, explain, flavor, image, inside, jobs, launch, network, servers, top, up, version
 
 #: characters of an error, some lines of a terminal
 _LONGEST = 600
@@ -41,6 +41,7 @@ app.command("up", rich_help_panel=_HERE)(up.up)
 app.command("down", rich_help_panel=_HERE)(down.down)
 app.command("doctor", rich_help_panel=_HERE)(doctor.doctor)
 app.command("launch", rich_help_panel=_SERVERS)(launch.launch)
+app.command("explain", rich_help_panel=_SERVERS)(explain.explain)
 app.command("list", rich_help_panel=_SERVERS)(servers.list_servers)
 app.command("show", rich_help_panel=_SERVERS)(servers.show)
 app.command("shell", rich_help_panel=_SERVERS)(inside.shell)

@@ -75,6 +75,12 @@ class Native:
         found = self._optional("GET", "/jobs", params={"resource_id": resource_id}) or {}
         return [j for j in found.get("jobs", []) if j.get("resource_id") == resource_id]
 
+    # ---- asking
+
+    def explain(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Raises what the request for the server would."""
+        return self._call("POST", "/explain", json=request)
+
     # ---- doing
 
     def cancel(self, job_id: str) -> None:

@@ -116,6 +116,20 @@ def check_user(tx: Tx, project_id: str, user_id: str, wanted: dict[str, int]) ->
             )
 
 
+def lacking(reader: Reader, project_id: str, user_id: str, wanted: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """What `use` and `check_user` would refuse now: resource → (used, limit)."""
+    names = tuple(wanted)
+    found: dict[str, tuple[int, int]] = {}
+    for bounds, used in (
+        (limits(reader, project_id, names), usage(reader, project_id, names)),
+        (user_limits(reader, project_id, user_id), user_usage(reader, project_id, user_id)),
+    ):
+        for name, limit in bounds.items():
+            if limit >= 0 and name in used and wanted.get(name, 0) > 0 and used[name] + wanted[name] > limit:
+                found.setdefault(name, (used[name], limit))
+    return found
+
+
 def use(tx: Tx, project_id: str, wanted: dict[str, int]) -> None:
     """Count `wanted` for the project. Raises QuotaExceeded naming the first resource that does not fit."""
     bounds = limits(tx, project_id, tuple(wanted))

@@ -50,24 +50,47 @@ def attach(tx: Tx, actor: Actor, server: Server, wanted: tuple[NetworkRequest, .
     return [_take(tx, actor, server, w.port_id) if w.port_id else _make(tx, actor, server, w, groups) for w in wanted]
 
 
-def _take(tx: Tx, actor: Actor, server: Server, port_id: str) -> Port:
-    port = tx.find(Port, port_id)
+def look(reader: Reader, actor: Actor, wanted: tuple[NetworkRequest, ...] | None) -> list[str]:
+    """The ids of the networks that `attach` would join, and nothing made. Raises as it does, but for what only the
+    making finds out: whether an address is free, and the quota of ports."""
+    if wanted is None:
+        wanted = tuple(NetworkRequest(network_id=n) for n in automatic(reader, actor))
+    return [
+        _port(reader, actor, w.port_id).network_id if w.port_id else _network(reader, actor, w.network_id).id
+        for w in wanted
+    ]
+
+
+def _port(reader: Reader, actor: Actor, port_id: str) -> Port:
+    """That a server may take. Raises Invalid, Conflict."""
+    port = reader.find(Port, port_id)
     if port is None or (port.project_id != actor.project_id and not actor.is_admin):
         raise errors.Invalid(f"Port id {port_id} could not be found.", field="networks")
     if port.device_id:
         raise errors.Conflict(f"Port {port_id} is still in use.")
+    return port
+
+
+def _network(reader: Reader, actor: Actor, network_id: str) -> Network:
+    """That a server may join. Raises Invalid, Forbidden."""
+    network = reader.find(Network, network_id)
+    if network is None or not visible(reader, actor, network):
+        raise errors.Invalid(f"Network {network_id} could not be found.", field="networks")
+    if network.external and not network.shared and not actor.is_admin:
+        raise errors.Forbidden(f"It is not allowed to create an interface on external network {network.id}")
+    if not reader.count(Subnet, network_id=network.id):
+        raise errors.Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", field="networks")
+    return network
+
+
+def _take(tx: Tx, actor: Actor, server: Server, port_id: str) -> Port:
+    port = _port(tx, actor, port_id)
     name = port.dns_name or server.hostname
     return ports.bind_port(tx, port, host=server.node, device_id=server.id, device_owner=OWNER, dns_name=name)
 
 
 def _make(tx: Tx, actor: Actor, server: Server, request: NetworkRequest, groups: list[str] | None) -> Port:
-    network = tx.find(Network, request.network_id)
-    if network is None or not visible(tx, actor, network):
-        raise errors.Invalid(f"Network {request.network_id} could not be found.", field="networks")
-    if network.external and not network.shared and not actor.is_admin:
-        raise errors.Forbidden(f"It is not allowed to create an interface on external network {network.id}")
-    if not tx.count(Subnet, network_id=network.id):
-        raise errors.Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", field="networks")
+    network = _network(tx, actor, request.network_id)
     return ports.create_port(
         tx,
         project_id=server.project_id,

@@ -20,7 +20,7 @@ from trilith.model.record import CLOUD, Actor
 from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.store.mapping import REGISTRY
-from trilith.store.tx import Tx, new_id
+from trilith.store.tx import Reader, Tx, new_id
 
 __all__ = ["NetworkRequest", "ServerRequest"]
 
@@ -63,13 +63,8 @@ def host_name(name: str, server_id: str) -> str:
 
 def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
     """One server, or max_count of them. Raises Missing, Invalid, QuotaExceeded, Conflict; then nothing is made."""
-    flavor = usable_flavor(tx, actor, request.flavor_id)
-    image = usable_image(tx, actor, request.image_id)
-    check_sizes(flavor, image)
-    wanted_pillar(image.properties, flavor.extra_specs)
+    flavor, image = requested(tx, actor, request)
     key = _key(tx, actor, request.key_name)
-    if request.group_id and tx.find(ServerGroup, request.group_id) is None:
-        raise errors.Invalid(f"Instance group {request.group_id} could not be found.", field="group")
     count = request.max_count
     try:
         quota.use(tx, actor.project_id, quota.of_server(flavor, count))
@@ -100,33 +95,11 @@ def _create_one(
 ) -> Server:
     server_id = new_id()
     user_data = tx.sealer.seal(request.user_data, context=f"server.user_data:{server_id}") if request.user_data else ""
-    hostname = request.hostname or host_name(name, server_id)
-    server = Server(
-        id=server_id,
-        name=name,
-        project_id=actor.project_id,
-        user_id=actor.user_id,
-        hostname=hostname,
-        description=request.description,
-        task="scheduling",
-        flavor=flavor.data(),
-        image_id=image.id,
-        image_sha256=image.sha256,
-        image_properties=image.properties,
-        image_format=image.disk_format,
-        metadata=request.metadata,
-        tags=request.tags,
+    server = replace(
+        draft(actor, request, flavor, image, server_id=server_id, name=name),
         key_name=request.key_name,
         key_public=key.public_key if key else "",
         user_data=user_data,
-        config_drive=request.config_drive,
-        disk_config=request.disk_config,
-        security_groups=request.security_groups or ("default",),
-        zone=request.zone or "nova",
-        zone_requested=request.zone,
-        access_ipv4=request.access_ipv4,
-        access_ipv6=request.access_ipv6,
-        group_id=request.group_id,
         reservation_id=reservation,
         launch_index=index,
     )
@@ -139,18 +112,59 @@ def _create_one(
     return server
 
 
-def usable_flavor(tx: Tx, actor: Actor, flavor_id: str) -> Flavor:
+def draft(actor: Actor, request: ServerRequest, flavor: Flavor, image: Image, *, server_id: str, name: str) -> Server:
+    """The server that the request would be, with all that placement looks at. Not stored."""
+    return Server(
+        id=server_id,
+        name=name,
+        project_id=actor.project_id,
+        user_id=actor.user_id,
+        hostname=request.hostname or host_name(name, server_id),
+        description=request.description,
+        task="scheduling",
+        flavor=flavor.data(),
+        image_id=image.id,
+        image_sha256=image.sha256,
+        image_properties=image.properties,
+        image_format=image.disk_format,
+        metadata=request.metadata,
+        tags=request.tags,
+        config_drive=request.config_drive,
+        disk_config=request.disk_config,
+        security_groups=request.security_groups or ("default",),
+        zone=request.zone or "nova",
+        zone_requested=request.zone,
+        access_ipv4=request.access_ipv4,
+        access_ipv6=request.access_ipv6,
+        group_id=request.group_id,
+    )
+
+
+def requested(reader: Reader, actor: Actor, request: ServerRequest) -> tuple[Flavor, Image]:
+    """What the request names, where a server can be made of it. Raises Invalid."""
+    flavor = usable_flavor(reader, actor, request.flavor_id)
+    image = usable_image(reader, actor, request.image_id)
+    check_sizes(flavor, image)
+    wanted_pillar(image.properties, flavor.extra_specs)
+    group = reader.find(ServerGroup, request.group_id) if request.group_id else None
+    hidden = group is not None and group.project_id != actor.project_id and not actor.is_admin
+    if request.group_id and (group is None or hidden):
+        raise errors.Invalid(f"Instance group {request.group_id} could not be found.", field="group")
+    return flavor, image
+
+
+def usable_flavor(reader: Reader, actor: Actor, flavor_id: str) -> Flavor:
     """Raises Invalid for a flavor that is not there for the actor's project, or disabled."""
-    flavor = tx.find(Flavor, flavor_id)
+    flavor = reader.find(Flavor, flavor_id)
     given = flavor is not None and (flavor.public or actor.project_id in flavor.projects or actor.is_admin)
     if flavor is None or not given or flavor.disabled:
         raise errors.Invalid(f"Flavor {flavor_id} could not be found.", field="flavorRef")
     return flavor
 
 
-def usable_image(tx: Tx, actor: Actor, image_id: str) -> Image:
+def usable_image(reader: Reader, actor: Actor, image_id: str) -> Image:
     """Raises Invalid for an image that is not there for the actor, not active, or has no form that runs."""
-    image = tx.find(Image, image_id)
+    image = reader.find(Image, image_id)
     hidden = image is not None and image.visibility == "private" and image.owner != actor.project_id
     if image is None or (hidden and not actor.is_admin):
         raise errors.Invalid(f"Image {image_id} could not be found.", field="imageRef")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports
+from trilith.commands.server_candidates import candidates, demand_of
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, image_presence, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
@@ -20,10 +19,10 @@ from trilith.model import server as model
 from trilith.model.guest import ImageForm, MachineIdentity, Pillar, PowerState
 from trilith.model.job import Job
 from trilith.model.machine import default_identity
-from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
+from trilith.model.node import Node, ResourceProvider
 from trilith.model.plan import GuestPlan
-from trilith.model.server import IdRange, Server, ServerGroup
-from trilith.placement.choose import CONTAINER_FORMATS, Candidate, Decision, Demand, choose, forms_allow, wanted_pillar
+from trilith.model.server import IdRange, Server
+from trilith.placement.choose import CONTAINER_FORMATS, Decision, choose
 from trilith.reconcile.networks import ensure_ports
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -106,87 +105,6 @@ def _free_range(tx: Tx) -> int:
         .where(later.c.base.is_(None))
     )
     return int(tx.conn.execute(gap).scalar_one())
-
-
-def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
-    """What the server asks of a node. Raises Invalid."""
-    extra = found.flavor.extra_specs
-    traits = {k.removeprefix("trait:"): v for k, v in extra.items() if k.startswith("trait:")}
-    traits |= {k.removeprefix("trait:"): v for k, v in found.image_properties.items() if k.startswith("trait:")}
-    group = reader.find(ServerGroup, found.group_id) if found.group_id else None
-    members = [m for m in reader.select(Server, group_id=found.group_id) if m.id != found.id] if group else []
-    hints = _hints(found)
-    return Demand(
-        vcpus=found.flavor.vcpus,
-        memory_mib=found.flavor.ram,
-        disk_gib=found.flavor.disk,
-        pillars=forms_allow(found.image_format, found.image_properties),
-        # the pillar is fixed at creation
-        chosen=found.pillar or wanted_pillar(found.image_properties, extra),
-        traits=frozenset(t for t, v in traits.items() if v == "required"),
-        forbidden=frozenset(t for t, v in traits.items() if v == "forbidden"),
-        zone=found.zone_requested,
-        node=node,
-        not_nodes=_nodes_of(reader, hints.get("different_host", ())),
-        only_nodes=_nodes_of(reader, hints.get("same_host", ())),
-        affinity=group.policy if group else "",
-        group_nodes=frozenset(m.node for m in members if m.node),
-        group_most=group.rules.get("max_server_per_host", 1) if group else 1,
-        machine_memory_mib=_number(found.image_properties.get("trilith_machine_min_ram", "")),
-    )
-
-
-def _hints(found: Server) -> dict[str, list[str]]:
-    """The scheduler hints of the request that name servers (Nova: a server's id, or a list of them)."""
-    try:
-        kept = msgspec.json.decode(found.system_metadata.get("scheduler_hints", "{}"), type=dict[str, Any])
-    except msgspec.MsgspecError as err:
-        raise errors.Invalid(f"The scheduler hints of {found.id} cannot be read: {err}.") from err
-    named = {k: kept[k] for k in ("different_host", "same_host") if k in kept}
-    return {k: [str(v)] if isinstance(v, str) else [str(i) for i in v] for k, v in named.items()}
-
-
-def _nodes_of(reader: Reader, server_ids: Sequence[str]) -> frozenset[str]:
-    if not server_ids:
-        return frozenset()
-    return frozenset(s.node for s in reader.select(Server, id=list(server_ids)) if s.node)
-
-
-def _number(text: str) -> int:
-    """What an image property says; nothing for what is no number, as anybody may write it."""
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-
-def candidates(reader: Reader, found: Server) -> list[Candidate]:
-    """Every node with what is free on it, in four reads whatever their number."""
-    nodes = reader.select(Node)
-    providers = {p.name: p.id for p in reader.select(ResourceProvider, name=[n.name for n in nodes])}
-    inventories: dict[str, list[Inventory]] = {}
-    for inventory in reader.select(Inventory, provider_id=list(providers.values())):
-        inventories.setdefault(inventory.provider_id, []).append(inventory)
-    traits = {t.id: t.traits for t in reader.select(ProviderTraits, id=list(providers.values()))}
-    members: dict[str, int] = {}
-    if found.group_id:
-        for member in reader.select(Server, group_id=found.group_id):
-            if member.node and member.id != found.id:
-                members[member.node] = members.get(member.node, 0) + 1
-    result = []
-    for node in nodes:
-        mine = inventories.get(providers.get(node.name, ""), [])
-        result.append(
-            Candidate(
-                name=node.name,
-                pillars=node.facts.pillars if node.facts else (),
-                traits=frozenset(traits.get(providers.get(node.name, ""), ())),
-                free={i.resource_class: (i.total - i.reserved) * i.allocation_ratio - i.used for i in mine},
-                total={i.resource_class: (i.total - i.reserved) * i.allocation_ratio for i in mine},
-                enabled=node.enabled and not node.forced_down,
-                alive=node.alive,
-                zone=node.zone,
-                servers_of_group=members.get(node.name, 0),
-            )
-        )
-    return result
 
 
 async def _unplace(context: Context[arguments.Create]) -> None:

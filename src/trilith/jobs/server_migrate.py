@@ -12,11 +12,11 @@ from typing import Any
 
 from trilith.agent.calls import PlanArgs, ServerArgs, StopArgs
 from trilith.commands import blobs, ports, server_moves, server_root
+from trilith.commands.server_candidates import candidates, demand_of
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_copy import clear, copy_root, path_of
-from trilith.jobs.server_create import candidates, demand_of
 from trilith.jobs.server_resize import WAS_RUNNING, growth_back
 from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, wait_up
 from trilith.model import server as model

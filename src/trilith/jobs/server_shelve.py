@@ -7,10 +7,11 @@ from typing import Any
 from trilith import errors
 from trilith.agent.calls import ServerArgs, StopArgs
 from trilith.commands import allocations, ports, server_moves, server_root
+from trilith.commands.server_candidates import candidates, demand_of
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments
 from trilith.jobs.kind import Context, Kind, Step
-from trilith.jobs.server_create import candidates, demand_of, lay_out, place, remove
+from trilith.jobs.server_create import lay_out, place, remove
 from trilith.jobs.server_plan import KERNEL, KERNEL_FORMAT, ports_of
 from trilith.jobs.server_snapshot import WRITE
 from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, require_node, server, wait_up

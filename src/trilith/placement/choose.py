@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from trilith import errors
 from trilith.model.guest import Pillar
-from trilith.placement.weigh import Room, weigh
+from trilith.placement.demand import Candidate, Demand
+from trilith.placement.rules import Refusal, admit
+from trilith.placement.weigh import Room, Weight, weigh
 
 #: image formats → the pillars whose form they can become
 CONTAINER_FORMATS = ("root-tar", "squashfs")
@@ -22,40 +24,14 @@ HV_TYPES: dict[str, Pillar] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One node with what is free on it: resource class → amount left."""
+class Judgment:
+    """What the rules say of one node. pillar: what the server would be there; None where a rule refuses it. weight: of
+    a node that was weighed: one that has the best pillar there is room for."""
 
-    name: str
-    pillars: tuple[Pillar, ...]
-    traits: frozenset[str]
-    free: dict[str, float]
-    total: dict[str, float]
-    enabled: bool = True
-    alive: bool = True
-    zone: str = "nova"
-    servers_of_group: int = 0
-    disk_limit: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """pillars: those that the image's forms allow, best first. chosen: where image or flavor names one."""
-
-    vcpus: int
-    memory_mib: int
-    disk_gib: int
-    pillars: tuple[Pillar, ...]
-    chosen: Pillar | None = None
-    traits: frozenset[str] = frozenset()
-    forbidden: frozenset[str] = frozenset()
-    zone: str = ""
-    node: str = ""
-    not_nodes: frozenset[str] = frozenset()
-    only_nodes: frozenset[str] = frozenset()  # empty: any
-    affinity: str = ""  # "", affinity, anti-affinity, soft-affinity, soft-anti-affinity
-    group_nodes: frozenset[str] = frozenset()  # where the group's servers are
-    group_most: int = 1  # servers of an anti-affinity group that one node may have
-    machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
+    node: str
+    pillar: Pillar | None = None
+    weight: Weight | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,39 +77,74 @@ def wanted_pillar(properties: dict[str, str], extra_specs: dict[str, str]) -> Pi
 def choose(demand: Demand, candidates: list[Candidate]) -> Decision:
     """The best pillar that any node has room for, on the node that weighs most (weigh.py). Raises NoValidHost with the
     reason for each node."""
-    reasons: dict[str, str] = {}
+    return decide(demand, judge(demand, candidates))
+
+
+def judge(demand: Demand, candidates: list[Candidate]) -> list[Judgment]:
+    """Every node, the best first: those that were weighed, those that fit as a lesser pillar, those refused."""
+    refused: list[Judgment] = []
     fitting: dict[str, tuple[Candidate, Pillar]] = {}
     for c in candidates:
-        refusal, pillar = _refusal(demand, c)
-        if refusal or pillar is None:
-            reasons[c.name] = refusal
+        answer = admit(demand, c)
+        if isinstance(answer, Refusal):
+            refused.append(Judgment(node=c.name, refusal=answer))
         else:
-            fitting[c.name] = (c, pillar)
+            fitting[c.name] = (c, answer)
+    refused.sort(key=lambda j: j.node)
     if not fitting:
-        detail = "; ".join(f"{n}: {r}" for n, r in sorted(reasons.items())) or "the cloud has no nodes"
-        raise errors.NoValidHost(f"No valid host was found. {detail}", reasons=reasons)
+        return refused
     order = (demand.chosen,) if demand.chosen else demand.pillars
     pillar = min((p for _, p in fitting.values()), key=order.index)
-    for name, (_, other) in fitting.items():
-        if other is not pillar:
-            reasons[name] = f"fits, but as {other} alone, and there is room as {pillar}"
     weights = weigh(
-        {"VCPU": demand.vcpus, "MEMORY_MB": demand.memory_mib, "DISK_GB": demand.disk_gib},
+        demand.resources,
         [_room(demand, c) for c in candidates if pillar in c.pillars and c.enabled and c.alive],
         [_room(demand, c) for c, p in fitting.values() if p is pillar],
     )
     ranked = sorted(weights, key=lambda name: (-weights[name].total, name))
-    best = ranked[0]
-    for name in ranked[1:]:
-        reasons[name] = f"fits, but weighs {weights[name]} against {weights[best]}"
-    why = "named by image or flavor" if demand.chosen else _why(demand, fitting[best][0], pillar)
-    manner = "packed, as the cluster is more than half full" if weights[best].packed else "most room"
+    lesser = sorted((order.index(p), name) for name, (_, p) in fitting.items() if p is not pillar)
+    return [
+        *(Judgment(node=name, pillar=pillar, weight=weights[name]) for name in ranked),
+        *(Judgment(node=name, pillar=order[place]) for place, name in lesser),
+        *refused,
+    ]
+
+
+def decide(demand: Demand, judged: list[Judgment]) -> Decision:
+    """judged: as `judge` gave it. Raises NoValidHost with the reason for each node."""
+    reasons = {node: str(why) for node, why in passed_over(judged).items()}
+    best = judged[0] if judged else None
+    if best is None or best.pillar is None or best.weight is None:
+        detail = "; ".join(f"{n}: {r}" for n, r in sorted(reasons.items())) or "the cloud has no nodes"
+        raise errors.NoValidHost(f"No valid host was found. {detail}", reasons=reasons)
+    why = "named by image or flavor" if demand.chosen else _why(demand, best.pillar)
+    manner = "packed, as the cluster is more than half full" if best.weight.packed else "most room"
     return Decision(
-        node=best,
-        pillar=pillar,
-        reason=f"{pillar} ({why}) on {best} ({manner}: {weights[best]})",
+        node=best.node,
+        pillar=best.pillar,
+        reason=f"{best.pillar} ({why}) on {best.node} ({manner}: {best.weight})",
         passed_over=reasons,
     )
+
+
+def passed_over(judged: list[Judgment]) -> dict[str, Refusal]:
+    """Why each node but the best did not get it. judged: as `judge` gave it."""
+    return {j.node: j.refusal or _outdone(j, judged[0]) for j in judged if j.refusal or j is not judged[0]}
+
+
+def _outdone(one: Judgment, best: Judgment) -> Refusal:
+    if one.weight is None or best.weight is None:
+        return Refusal(
+            rule="lesser pillar",
+            needed=str(best.pillar),
+            had=str(one.pillar),
+            text=f"fits, but as {one.pillar} alone, and there is room as {best.pillar}",
+        )
+    needed, had = f"more than {best.weight.total:.4f}", f"{one.weight.total:.4f}"
+    if one.weight.total == best.weight.total:
+        return Refusal(
+            rule="weight", needed=needed, had=had, text=f"fits as well ({one.weight}): the first by name is taken"
+        )
+    return Refusal(rule="weight", needed=needed, had=had, text=f"fits, but weighs {one.weight} against {best.weight}")
 
 
 def _room(demand: Demand, c: Candidate) -> Room:
@@ -141,50 +152,9 @@ def _room(demand: Demand, c: Candidate) -> Room:
     return Room(name=c.name, free=c.free, total=c.total, spare=len(c.pillars) - 1, pull=float(pull))
 
 
-def _why(demand: Demand, candidate: Candidate, pillar: Pillar) -> str:
+def _why(demand: Demand, pillar: Pillar) -> str:
     if len(demand.pillars) == 1:
         return "the image has no form for another"
     if demand.pillars[0] is pillar:
         return "the image has a root file system, and a container starts fastest"
     return f"no node has room for it as {demand.pillars[0]}"
-
-
-def _refusal(demand: Demand, c: Candidate) -> tuple[str, Pillar | None]:
-    if demand.node and c.name != demand.node:
-        return f"the request names the node {demand.node}", None
-    if not c.enabled:
-        return "out of service (disabled)", None
-    if not c.alive:
-        return "its agent is not connected", None
-    if demand.zone and c.zone != demand.zone:
-        return f"availability zone: needed {demand.zone}, is in {c.zone}", None
-    if c.name in demand.not_nodes:
-        return "a scheduler hint (different_host) excludes it", None
-    if demand.only_nodes and c.name not in demand.only_nodes:
-        return "a scheduler hint (same_host) names other nodes", None
-    if demand.affinity == "affinity" and demand.group_nodes and c.name not in demand.group_nodes:
-        return "affinity: the group's servers are elsewhere", None
-    if demand.affinity == "anti-affinity" and c.servers_of_group >= demand.group_most:
-        return f"anti-affinity: {c.servers_of_group} of the group are here, at most {demand.group_most} may be", None
-    missing = demand.traits - c.traits
-    if missing:
-        return f"traits: needed {', '.join(sorted(missing))}", None
-    forbidden = demand.forbidden & c.traits
-    if forbidden:
-        return f"traits: forbidden {', '.join(sorted(forbidden))}", None
-    for resource, needed in (("VCPU", demand.vcpus), ("MEMORY_MB", demand.memory_mib), ("DISK_GB", demand.disk_gib)):
-        had = c.free.get(resource, 0)
-        if needed > had:
-            return f"{resource}: needed {needed}, had {had:g}", None
-    pillars = (demand.chosen,) if demand.chosen else demand.pillars
-    if demand.chosen and demand.chosen not in demand.pillars:
-        return f"the image has no form for {demand.chosen}", None
-    small = ""
-    for pillar in pillars:
-        if pillar is not Pillar.LXC and demand.memory_mib < demand.machine_memory_mib:
-            small = f"{pillar}: the image needs {demand.machine_memory_mib} MiB as a machine, had {demand.memory_mib}"
-        elif pillar in c.pillars:
-            return "", pillar
-    if small:
-        return small, None
-    return f"pillar: needed {' or '.join(p for p in pillars)}, has {', '.join(c.pillars) or 'none'}", None

@@ -33,6 +33,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.commands import auto_allocation, boot_data, server_details, servers
 from trilith.commands.networks import GENEVE_OVERHEAD
+from trilith.commands.server_candidates import check_zone
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import ServerRequest
 from trilith.model.instance import InjectedFile
@@ -224,7 +225,7 @@ def _request(call: Call, asked: NewServer, hints: dict[str, Any]) -> ServerReque
         config_drive=flag(asked.config_drive, "config_drive") if asked.config_drive not in (UNSET, "") else False,
         disk_config=_first(asked.disk_config, "MANUAL"),
         security_groups=tuple(dict.fromkeys(g.name for g in _first(asked.security_groups, []))),
-        group_id=_group(hints),
+        group_id=group_of(hints),
         access_ipv4=checked_address(asked.accessIPv4, 4, "accessIPv4") if asked.accessIPv4 is not UNSET else "",
         access_ipv6=checked_address(asked.accessIPv6, 6, "accessIPv6") if asked.accessIPv6 is not UNSET else "",
         min_count=least,
@@ -396,7 +397,8 @@ def decoded(user_data: str) -> bytes:
         ) from err
 
 
-def _group(hints: dict[str, Any]) -> str:
+def group_of(hints: dict[str, Any]) -> str:
+    """The id of the server group that the hints name, or "". Raises Invalid."""
     group = hints.get("group", "")
     if isinstance(group, list):
         group = group[0] if group else ""
@@ -431,6 +433,5 @@ def _place(reader: Reader, call: Call, asked: NewServer) -> tuple[str, str]:
         forced = wanted.pop()
         if reader.first(Node, name=forced) is None:
             raise errors.Invalid(f"Compute host {forced} could not be found.", field="host")
-    if zone and reader.first(Node, zone=zone) is None:
-        raise errors.Invalid("The requested availability zone is not available", field="availability_zone")
+    check_zone(reader, zone)
     return zone, forced

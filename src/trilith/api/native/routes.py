@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service, plain_error
-from trilith.api.native import events, jobs, status, token_keys
+from trilith.api.native import events, explain, jobs, status, token_keys
 from trilith.api.native.figures import FIGURE_ROUTES
 from trilith.api.native.policy import POLICIES
 from trilith.api.native.servers import SERVER_ROUTES, SERVER_SOCKETS
@@ -35,6 +35,15 @@ _ROUTES = (
         body=token_keys.Rotate,
         ok=201,
         response=token_keys.TokenKeyList,
+    ),
+    Route(
+        "POST",
+        "/explain",
+        explain.explain,
+        "trilith:explain",
+        body=explain.ExplainRequest,
+        response=explain.ExplanationView,
+        statuses=(409,),
     ),
     *SERVER_ROUTES,
     *FIGURE_ROUTES,

@@ -44,7 +44,17 @@ async def discovery(call: Call) -> Discovery:
         services=[Entry(name, type_, base + path) for name, type_, path in CATALOG],
         resources={
             name: call.url(f"/{name}")
-            for name in ("jobs", "events", "nodes", "servers", "figures", "status", "token-keys", "openapi.json")
+            for name in (
+                "jobs",
+                "events",
+                "nodes",
+                "servers",
+                "explain",
+                "figures",
+                "status",
+                "token-keys",
+                "openapi.json",
+            )
         },
     )
 

@@ -1,0 +1,61 @@
+"""What a server asks of a node, and what a node has: the two sides that the rules compare. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trilith.model.guest import Pillar
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Of one resource class, what a single server may have (Placement: min_unit, max_unit, step_size)."""
+
+    least: int = 1
+    most: int = 2147483647
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One node with what is free on it: resource class → amount left. able: pillar → what its driver can; a pillar
+    that is not in it was not asked."""
+
+    name: str
+    pillars: tuple[Pillar, ...]
+    traits: frozenset[str]
+    free: dict[str, float]
+    total: dict[str, float]
+    units: dict[str, Units] = field(default_factory=dict)
+    able: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    enabled: bool = True
+    alive: bool = True
+    zone: str = "nova"
+    servers_of_group: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """pillars: those that the image's forms allow, best first. chosen: where image or flavor names one."""
+
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    pillars: tuple[Pillar, ...]
+    chosen: Pillar | None = None
+    traits: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    zone: str = ""
+    node: str = ""
+    not_nodes: frozenset[str] = frozenset()
+    only_nodes: frozenset[str] = frozenset()  # empty: any
+    affinity: str = ""  # "", affinity, anti-affinity, soft-affinity, soft-anti-affinity
+    group_nodes: frozenset[str] = frozenset()  # where the group's servers are
+    group_most: int = 1  # servers of an anti-affinity group that one node may have
+    machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """By resource class; what is not asked for is not in it."""
+        wanted = {"VCPU": self.vcpus, "MEMORY_MB": self.memory_mib, "DISK_GB": self.disk_gib}
+        return {name: amount for name, amount in wanted.items() if amount}
