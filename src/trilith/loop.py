@@ -35,11 +35,11 @@ class _Handed:
 
 
 class Loop(uvloop.Loop):
-    async def connect_read_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    async def connect_read_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
         """As uvloop's. The pipe's file object is closed, as the transport has a descriptor of its own."""
         return await super().connect_read_pipe(proto_factory, _Handed(pipe))
 
-    async def connect_write_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    async def connect_write_pipe(self, proto_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
         """As `connect_read_pipe`."""
         return await super().connect_write_pipe(proto_factory, _Handed(pipe))
 
