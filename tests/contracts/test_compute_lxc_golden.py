@@ -104,6 +104,8 @@ def test_signals(target: str, properties: dict[str, str], expected: tuple[str, i
     [
         {"hostname": "web1\nlxc.idmap = u 0 0 1"},
         {"hostname": ""},
+        {"hostname": "x" * 64},
+        {"hostname": ".".join(["x" * 63] * 5)},
         {"memory_mib": 0},
         {"identity": MachineIdentity(smbios_uuid="u", id_base=(1 << 32) - 65535)},
         {"server_id": "a/b"},
@@ -119,6 +121,13 @@ def test_signals(target: str, properties: dict[str, str], expected: tuple[str, i
 def test_refused(changes: dict[str, object]) -> None:
     with pytest.raises(Invalid):
         config.check(replace(PLAIN, **changes))  # type: ignore[arg-type]
+
+
+def test_the_kernel_gets_the_first_label_of_a_name_with_its_domain() -> None:
+    """Its bound is 64 bytes, a qualified name's 255."""
+    spec = replace(PLAIN, hostname="x" * 63 + ".example.org")
+    text = config.render(spec, CASES["v1-plain"][1], PATHS, SYSTEMD)
+    assert f"lxc.uts.name = {'x' * 63}\n" in text
 
 
 def test_names_inside_do_not_collide() -> None:

@@ -15,7 +15,7 @@ from trilith.model.guest import GuestSpec, NicSpec
 CONSOLE_BYTES = 1 << 20  # of each of the two files that liblxc rotates between
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})")
+_HOSTNAME = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9-]{1,63})*")
 _MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 # what cannot matter inside a user namespace is taken away all the same: one barrier more
 _DROPPED = "mac_admin mac_override sys_module sys_rawio sys_time wake_alarm block_suspend"
@@ -139,7 +139,8 @@ def render(spec: GuestSpec, host: HostConfig, paths: state.Paths, init: Init) ->
         "lxc.environment = product_name=OpenStack Nova",
         "lxc.environment = TERM=linux",
         f"lxc.rootfs.path = dir:{home}/rootfs",
-        f"lxc.uts.name = {spec.hostname}",
+        # the kernel's bound is 64 bytes (uname(2)), that of a name with its domain 255; the metadata say it whole
+        f"lxc.uts.name = {spec.hostname.partition('.')[0]}",
         f"lxc.init.cmd = {init.path}",
         f"lxc.signal.halt = {init.halt}",
         f"lxc.signal.reboot = {init.reboot}",
