@@ -114,6 +114,22 @@ async def test_what_neutron_calls_a_conflict_is_a_bad_request_in_the_group_proxy
     error(await alice.ask("POST", "/os-security-group-rules", json={"security_group_rule": bad}), 400)
 
 
+async def test_hosts_are_those_of_every_service_until_2_42(cloud: ApiCloud) -> None:
+    root = await admin(cloud)
+    hosts = (await root.ask("GET", "/os-hosts")).json()["hosts"]
+    assert {(h["service"], h["zone"]) for h in hosts} == {
+        ("conductor", "internal"),
+        ("scheduler", "internal"),
+        ("compute", "nova"),
+    }
+    internal = (await root.ask("GET", "/os-hosts?zone=internal")).json()["hosts"]
+    assert [h["service"] for h in internal] == ["conductor", "scheduler"]
+    zones = (await root.ask("GET", "/os-availability-zone/detail")).json()["availabilityZoneInfo"]
+    (services,) = next(z["hosts"] for z in zones if z["zoneName"] == "internal").values()
+    assert set(services) == {"nova-conductor", "nova-scheduler"}
+    assert all(s["available"] and s["active"] for s in services.values())
+
+
 async def test_hosts_are_enabled_and_disabled_until_2_42(cloud: ApiCloud) -> None:
     root, alice = await admin(cloud), await member(cloud)
     answer = await root.ask("PUT", "/os-hosts/sim-1", json={"status": "disable"})

@@ -24,7 +24,8 @@ from trilith.store.tx import Reader, Tx
 LIST_QUERY = ("host", "binary")
 _NAMESPACE = uuid.UUID("0d1e0c53-6f0f-5b54-9d3b-3f1f8f9f2b10")
 _Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^(?!\s).*(?<!\s)$")]
-_CONTROL = ("nova-conductor", "nova-scheduler")
+#: what the control plane does, by the names of Nova's services
+CONTROL = ("nova-conductor", "nova-scheduler")
 
 
 class Target(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,18 +76,18 @@ def service_uuid(node_id: str) -> str:
 
 
 def service_number(node: Node) -> int:
-    return node.seq + len(_CONTROL)
+    return node.seq + len(CONTROL)
 
 
 def _all(reader: Reader, host: str) -> list[Compute]:
     control = [
-        Compute(n, str(uuid.uuid5(_NAMESPACE, binary)), binary, host, None) for n, binary in enumerate(_CONTROL, 1)
+        Compute(n, str(uuid.uuid5(_NAMESPACE, binary)), binary, host, None) for n, binary in enumerate(CONTROL, 1)
     ]
     nodes = [Compute(service_number(n), service_uuid(n.id), "nova-compute", n.name, n) for n in reader.select(Node)]
     return control + nodes
 
 
-def _here(call: Call) -> str:
+def here(call: Call) -> str:
     return call.host.settings.node_name or socket.gethostname()
 
 
@@ -111,8 +112,8 @@ def _view(call: Call, service: Compute) -> ServiceView:
 
 async def index(call: Call) -> dict[str, Any]:
     """200."""
-    here = _here(call)
-    found = await call.read(lambda r: _all(r, here))
+    name = here(call)
+    found = await call.read(lambda r: _all(r, name))
     host, binary = call.one("host"), call.one("binary")
     return {"services": [_view(call, s) for s in found if host in ("", s.host) and binary in ("", s.binary)]}
 
@@ -163,18 +164,18 @@ async def _by_host(call: Call, target: Target, *, enabled: bool, reason: str = "
     )
 
 
-def _by_id(reader: Reader, call: Call, here: str) -> Compute:
+def _by_id(reader: Reader, call: Call, host: str) -> Compute:
     asked = call.params["id"]
     if has(call.version, "uuids"):
         try:
             wanted = str(uuid.UUID(asked))
         except ValueError as err:
             raise errors.Invalid(f"Invalid uuid {asked}", field="id") from err
-        found = [s for s in _all(reader, here) if s.uuid == wanted]
+        found = [s for s in _all(reader, host) if s.uuid == wanted]
     else:
         if not asked.isdecimal():
             raise errors.Invalid(f"id must be an integer: {asked}", field="id")
-        found = [s for s in _all(reader, here) if s.number == int(asked)]
+        found = [s for s in _all(reader, host) if s.number == int(asked)]
     if not found:
         raise errors.Missing(f"Service {asked} not found.")
     return found[0]
@@ -182,7 +183,7 @@ def _by_id(reader: Reader, call: Call, here: str) -> Compute:
 
 async def _update(call: Call) -> dict[str, Any]:
     asked = decode(msgspec.json.encode(call.body), Update)
-    here = _here(call)
+    host = here(call)
     if asked.status is UNSET and asked.forced_down is UNSET:
         if asked.disabled_reason is not UNSET:
             raise errors.Invalid("Specifying 'disabled_reason' needs the status 'disabled'.", field="disabled_reason")
@@ -191,7 +192,7 @@ async def _update(call: Call) -> dict[str, Any]:
         raise errors.Invalid("Specifying 'disabled_reason' with status 'enabled' is invalid.", field="disabled_reason")
 
     def body(tx: Tx) -> Compute:
-        service = _by_id(tx, call, here)
+        service = _by_id(tx, call, host)
         if service.node is None:
             _only_compute(service.binary)
         node = commands.by_host(tx, service.host)
@@ -207,10 +208,10 @@ async def _update(call: Call) -> dict[str, Any]:
 
 async def delete(call: Call) -> Answer:
     """204; 400; 404; 409 while it has servers or its agent is there."""
-    here = _here(call)
+    host = here(call)
 
     def body(tx: Tx) -> None:
-        service = _by_id(tx, call, here)
+        service = _by_id(tx, call, host)
         if service.node is None:
             _only_compute(service.binary)
         commands.delete(tx, commands.by_host(tx, service.host))

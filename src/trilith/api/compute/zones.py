@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from trilith import errors
+from trilith.api.compute.compute_services import CONTROL, here
 from trilith.api.compute.faults import not_implemented
 from trilith.api.compute.wire import micro
 from trilith.api.http.call import Call
@@ -30,7 +32,9 @@ async def index(call: Call) -> dict[str, Any]:
 async def detail(call: Call) -> dict[str, Any]:
     """200, with hosts and services, and the internal zone."""
     found = await _zones(call, hosts=True)
-    found.append({"zoneName": "internal", "zoneState": {"available": True}, "hosts": {}})
+    about = {"available": True, "active": True, "updated_at": micro(time.time())}
+    hosts = {here(call): dict.fromkeys(CONTROL, about)}
+    found.append({"zoneName": "internal", "zoneState": {"available": True}, "hosts": hosts})
     return {"availabilityZoneInfo": found}
 
 
@@ -57,11 +61,15 @@ async def _zones(call: Call, *, hosts: bool) -> list[dict[str, Any]]:
 
 
 async def list_hosts(call: Call) -> dict[str, Any]:
-    """200. Until 2.42."""
+    """200: hosts of services, what this process does among them. Until 2.42."""
     nodes = await call.read(lambda r: r.select(Node))
     zone = call.one("zone")
+    found = [(here(call), binary.removeprefix("nova-"), "internal") for binary in CONTROL]
+    found += [(n.name, "compute", n.zone) for n in nodes]
     return {
-        "hosts": [{"host_name": n.name, "service": "compute", "zone": n.zone} for n in nodes if zone in ("", n.zone)]
+        "hosts": [
+            {"host_name": host, "service": service, "zone": of} for host, service, of in found if zone in ("", of)
+        ]
     }
 
 
