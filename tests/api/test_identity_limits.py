@@ -35,6 +35,16 @@ async def test_the_flat_model_takes_each_limit_for_itself(admin: Api) -> None:
     await admin.do("POST", "/limits", 201, {"limits": [limit(service, 1, domain_id="default")]})
 
 
+async def test_a_limit_without_a_registered_one_is_forbidden(admin: Api) -> None:
+    service = await registered(admin)
+    project = await admin.make("project", name="p")
+    unknown = limit(service, 1, project_id=project["id"]) | {"resource_name": "unknown"}
+    elsewhere = limit(service, 1, project_id=project["id"], region_id="RegionOne")
+    await admin.do("POST", "/limits", 403, {"limits": [unknown]})
+    await admin.do("POST", "/limits", 403, {"limits": [elsewhere]})
+    assert not (await admin.get("/limits"))["limits"]
+
+
 async def test_no_project_is_above_its_domain_by_the_strict_model(cloud: ApiCloud, admin: Api) -> None:
     with_settings(cloud, limit_model="strict_two_level")
     assert (await admin.get("/limits/model"))["model"]["name"] == "strict_two_level"

@@ -42,10 +42,13 @@ def delete_registered(tx: Tx, id: str) -> None:
 
 
 def find_registered(tx: Tx, service_id: str, region_id: str, resource_name: str) -> RegisteredLimit:
-    """Raises Invalid: a limit needs the registered one."""
+    """Raises Forbidden, as Keystone does: a limit needs the registered one."""
     found = tx.first(RegisteredLimit, service_id=service_id, region_id=region_id, resource_name=resource_name)
     if found is None:
-        raise errors.Invalid(f"There is no registered limit of {resource_name} for service {service_id}.")
+        raise errors.Forbidden(
+            f"There is no registered limit of {resource_name} for service {service_id}.",
+            hint="Register it first, in the same region.",
+        )
     return found
 
 

@@ -197,7 +197,7 @@ async def delete_one_registered(call: Call) -> None:
 
 
 async def create_all(call: Call) -> dict[str, Any]:
-    """201, all or none. 400 also without a registered limit, 403 also where the model forbids it, 404, 409."""
+    """201, all or none. 403 also without a registered limit and where the model forbids it, 404, 409."""
     asked: list[LimitCreate] = call.body.limits
     strict = _strict(call)
 
