@@ -26,6 +26,7 @@ from conformance import formats
 from conformance.configuration import LOCKOUT_ATTEMPTS, LOCKOUT_SECONDS, PASSWORD_HISTORY, Target
 from conformance.stub import stub
 from trilith.cli import probe_kernel
+from trilith.commands import image_limits
 
 
 @contextmanager
@@ -68,6 +69,7 @@ def real(folder: Path, pillar: str) -> Iterator[Target]:
                 for name, vcpus, ram, disk in (("tempest.small", 1, 128, 1), ("tempest.large", 2, 192, 2)):
                     flavor = sdk.compute.create_flavor(name=name, vcpus=vcpus, ram=ram, disk=disk)
                     sdk.compute.create_flavor_extra_specs(flavor, {"trilith:pillar": pillar})
+                _limit_images(sdk)
                 target = _target(root, facts["password"], sdk, files, flavors=("tempest.small", "tempest.large"))
                 emulated = pillar == "kvm" and "CUSTOM_KVM_LINUX" not in _traits(sdk)
             yield replace(target, guests=True, emulated=emulated)
@@ -137,6 +139,20 @@ def _traits(sdk: Any) -> set[str]:
     provider = next(iter(sdk.placement.resource_providers()))
     answer = sdk.placement.get(f"/resource_providers/{provider.id}/traits", microversion="1.6")
     return set(answer.json()["traits"])
+
+
+def _limit_images(sdk: Any) -> None:
+    """Bounds that no test reaches by chance: the scenarios of image quotas lower them for a project of their own."""
+    service = next(s for s in sdk.identity.services() if s.type == "image")
+    for name, amount in (
+        (image_limits.SIZE, 100_000),  # MiB
+        (image_limits.STAGED, 100_000),  # MiB
+        (image_limits.COUNT, 1000),
+        (image_limits.UPLOADING, 1000),
+    ):
+        sdk.identity.create_registered_limit(
+            service_id=service.id, region_id="RegionOne", resource_name=name, default_limit=amount
+        )
 
 
 @contextmanager

@@ -68,7 +68,8 @@ def render(target: Target, folder: Path) -> str:
                                      "immutable_user_source": False},
         "service_available": {"nova": True, "neutron": True, "glance": True,
                               "cinder": False,  # there is no block storage yet
-                              "swift": False},  # nor object storage, which is out of scope
+                              "swift": False,  # nor object storage, which is out of scope
+                              "horizon": False},  # its own dashboard's pages are not Horizon's
         "service-clients": {"http_timeout": 60},
         "compute": {"image_ref": target.image, "image_ref_alt": target.image_alt, "flavor_ref": target.flavor,
                     "flavor_ref_alt": target.flavor_alt, "build_timeout": 120 * slow, "build_interval": 1,
