@@ -26,6 +26,7 @@ demo: setup
 	@$(PY) -m demo
 
 bench: setup-test
+	@$(PY) -c 'import ortools' 2>/dev/null || $(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
 	@$(PY) -m bench
 
 conformance: setup-test

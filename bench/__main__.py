@@ -35,6 +35,12 @@ def _machines(table: Table, plan: Plan) -> None:
     machines.run(table, plan)
 
 
+def _packing(table: Table, plan: Plan) -> None:
+    from bench import packing
+
+    packing.run(table, plan)
+
+
 def _requests(table: Table, plan: Plan) -> None:
     from bench import requests
 
@@ -56,6 +62,7 @@ def _security_groups(table: Table, plan: Plan) -> None:
 SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "control": (control.run, False),
     "requests": (_requests, False),
+    "packing": (_packing, False),
     "start": (starts.run, False),
     "idle": (starts.idle_simulated, False),
     "real-start": (starts.run_real, True),

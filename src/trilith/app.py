@@ -36,12 +36,12 @@ from trilith.config import Settings
 from trilith.drivers.contract import NetworkDriver
 from trilith.drivers.simulated.compute import SimulatedCompute
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
+from trilith.drivers.simulated.pillars import pillars_of
 from trilith.drivers.simulated.storage import SimulatedStorage
 from trilith.drivers.storage.convert import convert_image
 from trilith.jobs.engine import Engine
 from trilith.jobs.kinds import KINDS
 from trilith.jobs.services import Services
-from trilith.model.guest import Pillar
 from trilith.reconcile import retention
 from trilith.reconcile.networks import NetworkReconciler
 from trilith.reconcile.plans import PlanReconciler
@@ -249,13 +249,13 @@ async def serve_node(node: LocalNode, socket: Path, cloud: Cloud) -> None:
 
 
 def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork, number: int) -> Agent:
-    """One simulated node: KVM and LXC guests that do not exist."""
+    """One simulated node: its guests do not exist. number: from 1."""
     node = f"sim-{number}"
     guests = Guests(
         settings.state / "simulated" / node,
         computes={
             pillar: SimulatedCompute(settings.state, node=node, cloud_id=cloud_id, pillar=pillar)
-            for pillar in (Pillar.LXC, Pillar.KVM)
+            for pillar in pillars_of(settings.simulated_pillars, number)
         },
         switch=SimulatedSwitch(fabric, node, settings.state),
         storage=SimulatedStorage(settings.state, node=node),

@@ -30,6 +30,8 @@ class Settings:
     database: str = ""
     #: number of simulated nodes; 0 runs the real drivers on this machine
     simulated: int = 0
+    #: pillars of the simulated nodes, one entry a node and again from the first, several joined by +: `kvm,xen,lxc+kvm`
+    simulated_pillars: tuple[str, ...] = ("lxc+kvm",)
     #: name of this node; "" is the host's name
     node_name: str = ""
     #: seconds that a token is valid

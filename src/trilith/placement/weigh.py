@@ -14,9 +14,9 @@ RESOURCES = ("VCPU", "MEMORY_MB", "DISK_GB")
 #: of the scarcest resource's room, over all nodes that could serve: from here on nodes are packed
 TIGHT = 0.5
 SPREAD_ROOM, SPREAD_SHAPE = 1.0, 3.0
-PACK_ROOM, PACK_SHAPE = -0.6, 1.0
+PACK_ROOM, PACK_SHAPE = -0.3, 1.0
 #: each pillar that a node has and the server does not need is kept for those that do
-SPARE = 0.25
+SPARE = 0.5
 #: a server of a soft group outweighs whatever room and shape say
 GROUP = 5.0
 
