@@ -27,7 +27,7 @@ from trilith.api.http.tokens import Tokens
 from trilith.cluster import identity_watch
 from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
-from trilith.commands import blobs, quota, unified_limits
+from trilith.commands import blobs, quota, server_details, unified_limits
 from trilith.commands import first_start as first_start_of
 from trilith.commands.bootstrap import bootstrap
 from trilith.commands.passwords import hash_password
@@ -122,6 +122,9 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             left=nodes.left,
             reported=reconciler.reported,
             happened=reconciler.happened,
+            posted=lambda node, server, password: store.write(
+                lambda tx: server_details.post_password(tx, node, server, password)
+            ),
         )
         node: LocalNode | None = None
         if settings.simulated:

@@ -58,7 +58,7 @@ async def running(tmp_path: Path, period: float = 0.1) -> AsyncIterator[tuple[Se
     store = SqliteStore(tmp_path / "t.db", Sealer([b"k" * 32]))
     await store.open()
     backend = Backend()
-    links = Links(cloud_id="c", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing)
+    links = Links(cloud_id="c", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing, posted=_nothing)
     settings = Settings(state=tmp_path, simulated=1, reconcile_seconds=period)
     services = Services(store=store, links=links, network=backend, settings=settings, cloud_id="c")
     task = asyncio.create_task(NetworkReconciler(services).run())

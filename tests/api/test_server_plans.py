@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.compute_calls import Caller, admin
+from tests.api.compute_calls import Caller, admin, member
 from tests.api.conftest import ApiCloud
+from trilith import errors
 from trilith.model.plan import GuestPlan
 from trilith.model.server import Server
 from trilith.store.tx import Tx
@@ -115,3 +116,34 @@ async def test_an_older_plan_does_not_replace_a_newer_one(cloud: ApiCloud) -> No
     await guests.update(replace(kept, name="newer", revision=kept.revision + 5))
     await guests.update(replace(kept, name="older", revision=kept.revision + 4))
     assert guests.plan(made["id"]).name == "newer"
+
+
+async def test_a_password_that_the_guest_posted_is_shown_until_it_is_cleared(
+    cloud: ApiCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(cloud, monkeypatch)
+    alice = await member(cloud)
+    server = (await alice.boot())["id"]
+    path = f"/servers/{server}/os-server-password"
+    node = (await cloud.store.read(lambda r: r.get(Server, server))).node
+
+    async def post(password: bytes, of: str = node) -> None:
+        await cloud.cloud.services.links._posted(of, server, password)
+
+    assert await alice.get(path) == {"password": ""}
+    for wrong in (b"\xff", b"x" * 1021):
+        with pytest.raises(errors.Invalid):
+            await post(wrong)
+    with pytest.raises(errors.Missing):  # a node speaks for its own servers
+        await post(b"secret", of="another")
+    await post(b"x" * 1020)
+    with pytest.raises(errors.Conflict):
+        await post(b"other")
+    assert await alice.get(path) == {"password": "x" * 1020}
+    await told.until(lambda plan: plan.instance.password == b"x" * 1020)
+    told.plans.clear()
+    assert (await alice.ask("DELETE", path)).status_code == 204
+    await told.until(lambda plan: not plan.instance.password)
+    await post(b"again")
+    assert await alice.get(path) == {"password": "again"}
+    await told.until(lambda plan: plan.instance.password == b"again")

@@ -19,6 +19,7 @@ from trilith import errors
 from trilith.agent import calls, wire
 from trilith.agent.agent import Agent
 from trilith.agent.guests import Guests
+from trilith.agent.posts import Posts
 from trilith.cluster import links as links_module
 from trilith.cluster.links import Links
 from trilith.drivers.simulated.compute import SimulatedCompute
@@ -48,6 +49,8 @@ class Rig:
     left: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     reports: list[str] = field(default_factory=list)
     events: list[GuestEvent] = field(default_factory=list)
+    posts: Posts = field(default_factory=Posts)
+    posted: dict[str, bytes] = field(default_factory=dict)
     joined: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def call(self, args: Any, *, timeout: float = 10, **more: Any) -> Any:
@@ -87,7 +90,14 @@ async def rig(directory: Path, *, pillar: Pillar = Pillar.LXC) -> AsyncIterator[
     async def happened(node: str, event: GuestEvent) -> None:
         events.append(event)
 
-    links = Links(cloud_id=CLOUD, joined=joined, left=gone, reported=reported, happened=happened)
+    posted: dict[str, bytes] = {}
+
+    async def post(node: str, server_id: str, password: bytes) -> None:
+        if server_id in posted:
+            raise errors.Conflict(f"{server_id} of {node} has one.", hint="Clear it.")
+        posted[server_id] = password
+
+    links = Links(cloud_id=CLOUD, joined=joined, left=gone, reported=reported, happened=happened, posted=post)
     compute = SimulatedCompute(directory, node=NODE, cloud_id=CLOUD, pillar=pillar)
     guests = Guests(
         directory,
@@ -98,11 +108,12 @@ async def rig(directory: Path, *, pillar: Pillar = Pillar.LXC) -> AsyncIterator[
         metadata=None,
     )
     guests.driver = lambda server_id: compute  # type: ignore[method-assign]
-    agent = Agent(guests, node=NODE, cloud_id=CLOUD, report_seconds=0.05)
+    posts = Posts()
+    agent = Agent(guests, node=NODE, cloud_id=CLOUD, report_seconds=0.05, posts=posts)
     path = directory / "agents.sock"
     await links.listen(path)
     running = asyncio.create_task(agent.run(path))
-    made = Rig(links, agent, compute, path, running, left, reports, events)
+    made = Rig(links, agent, compute, path, running, left, reports, events, posts, posted)
     try:
         await links.wait_for(NODE, timeout=10)
         yield made
@@ -154,6 +165,22 @@ async def test_a_call_its_progress_and_a_thousand_at_once(bench: Rig, handler: C
     many = await asyncio.gather(*(bench.call(calls.ServerArgs(str(n))) for n in range(1000)))
     print(f"1000 calls at once: {time.perf_counter() - began:.3f} s")
     assert [m.server_id for m in many] == [str(n) for n in range(1000)]
+
+
+async def test_what_a_guest_posts_is_kept_or_answered_with_an_error(bench: Rig) -> None:
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(bench.posts.password(str(n), b"secret") for n in range(20)))
+        assert bench.posted == {str(n): b"secret" for n in range(20)}
+        with pytest.raises(errors.Conflict, match=f"3 of {NODE} has one") as raised:
+            await bench.posts.password("3", b"other")
+        assert raised.value.hint == "Clear it."
+        assert bench.posted["3"] == b"secret"
+
+
+async def test_what_a_guest_posts_without_a_controller_fails_at_once(bench: Rig) -> None:
+    await bench.stop()
+    with pytest.raises(errors.Backend, match="No controller"):
+        await bench.posts.password("a", b"secret")
 
 
 @pytest.mark.parametrize("error", [

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tests.contracts.test_network_driver_ovn import answer
 from tests.ovn_harness import MTU, Guest, Node, inside, running_node
+from trilith import errors
 from trilith.agent.external import resolver_file
 from trilith.agent.metadata_service import MetadataService
 from trilith.cluster.links import Links
@@ -106,7 +107,9 @@ class Cloud:
 async def cloud_on(node: Node, state: Path) -> AsyncIterator[Cloud]:
     store = SqliteStore(state / "t.db", Sealer([b"k" * 32]))
     await store.open()
-    links = Links(cloud_id="test", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing)
+    links = Links(
+        cloud_id="test", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing, posted=_nothing
+    )
     services = Services(store=store, links=links, network=node.driver, settings=Settings(state=state), cloud_id="test")
     task = asyncio.create_task(NetworkReconciler(services).run())
     try:
@@ -425,7 +428,15 @@ async def test_metadata_over_ipv6(cloud: Cloud) -> None:
     endpoint = MetadataEndpoint(
         network_id=network.id, port_id=local.id, mac=local.mac_address, mtu=MTU, addresses=_with_prefix(local.fixed_ips)
     )
-    service = MetadataService(cloud.node.switch, netns=cloud.node.netns)
+    posts: list[tuple[str, bytes]] = []
+    refusal: list[errors.TrilithError] = []
+
+    async def posted(server_id: str, password: bytes) -> None:
+        if refusal:
+            raise refusal[0]
+        posts.append((server_id, password))
+
+    service = MetadataService(cloud.node.switch, netns=cloud.node.netns, posted=posted)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(service.close)
         guests = []
@@ -443,6 +454,14 @@ async def test_metadata_over_ipv6(cloud: Cloud) -> None:
         for guest, port in zip(guests, (one, two), strict=True):
             body_text = await inside(guest.name, _get_metadata)
             assert f'"uuid": "{port.id}"' in body_text or f'"uuid":"{port.id}"' in body_text, body_text
+        # a guest posts its password, and to nothing else
+        assert await inside(guests[0].name, _post_password) == "200"
+        assert posts == [(one.id, b"secret")]
+        assert await inside(guests[0].name, _post_elsewhere) == "405"
+        for error, status in ((errors.Conflict(""), "409"), (errors.Invalid(""), "400"), (errors.Backend(""), "503")):
+            refusal[:] = [error]
+            assert await inside(guests[0].name, _post_password) == status
+        assert len(posts) == 1
         # what is in use stays at a sweep, and goes with its last server
         await service.sweep()
         assert await list_metadata_namespaces(cloud.node.switch) == [network.id]
@@ -457,6 +476,22 @@ def _with_prefix(ips: tuple[FixedIp, ...]) -> tuple[str, ...]:
 
 
 def _get_metadata() -> str:
+    return _ask("GET /openstack/latest/meta_data.json HTTP/1.1\r\nHost: metadata\r\n\r\n")
+
+
+def _post_password() -> str:
+    return _post("/openstack/2013-10-17/password").split()[1]
+
+
+def _post_elsewhere() -> str:
+    return _post("/openstack/latest/user_data").split()[1]
+
+
+def _post(path: str) -> str:
+    return _ask(f"POST {path} HTTP/1.1\r\nHost: metadata\r\nContent-Length: 6\r\n\r\nsecret")
+
+
+def _ask(request: str) -> str:
     """The whole answer. A new link-local address is tentative for a moment (RFC 4862): connecting waits for it."""
     for attempt in range(20):
         with socket.socket(socket.AF_INET6) as client:
@@ -468,7 +503,7 @@ def _get_metadata() -> str:
                     raise
                 threading.Event().wait(0.1)
                 continue
-            client.sendall(b"GET /openstack/latest/meta_data.json HTTP/1.1\r\nHost: metadata\r\n\r\n")
+            client.sendall(request.encode())
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
     raise AssertionError("unreachable")
 

@@ -17,7 +17,14 @@ from pathlib import Path
 import pytest
 
 from trilith.agent import config_drive
-from trilith.agent.instance_metadata import OPENSTACK_VERSIONS, Listing, media_type, network_data, resolve
+from trilith.agent.instance_metadata import (
+    OPENSTACK_VERSIONS,
+    Listing,
+    media_type,
+    network_data,
+    resolve,
+    takes_password,
+)
 from trilith.errors import Backend
 from trilith.model.instance import (
     FixedAddress,
@@ -205,3 +212,17 @@ async def test_without_a_tool_the_iso_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(Backend, match="genisoimage or xorriso"):
         await config_drive.write_iso(SERVER, tmp_path / "drive.iso")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/openstack/latest/password", "openstack/2013-04-04/password/", "//openstack//2020-10-14/password"]
+)
+def test_a_password_is_posted_here(path: str) -> None:
+    assert takes_password(path)
+
+
+@pytest.mark.parametrize("path", ["/", "/latest/password", "/openstack/password", "/openstack/2012-08-10/password",
+                                  "/openstack/2099-01-01/password", "/openstack/latest/user_data",
+                                  "/openstack/latest/password/x"])  # fmt: skip
+def test_a_password_is_posted_nowhere_else(path: str) -> None:
+    assert not takes_password(path)

@@ -16,6 +16,7 @@ from trilith import errors
 from trilith.agent import calls, wire
 from trilith.agent.channels import Channels
 from trilith.agent.guests import Guests
+from trilith.agent.posts import Posts
 from trilith.drivers.contract import ComputeDriver
 from trilith.model.guest import HostFacts
 
@@ -27,15 +28,24 @@ _RETRY_MOST = 5.0
 
 
 class Agent:
-    """guests: this node's; node: its name; report_seconds: between full reports of facts."""
+    """guests: this node's; node: its name; report_seconds: between full reports of facts. posts: what the guests post
+    to the metadata service."""
 
     def __init__(
-        self, guests: Guests, *, node: str, cloud_id: str, report_seconds: float = 30.0, simulated: bool = False
+        self,
+        guests: Guests,
+        *,
+        node: str,
+        cloud_id: str,
+        report_seconds: float = 30.0,
+        simulated: bool = False,
+        posts: Posts | None = None,
     ) -> None:
         self.guests = guests
         self.node = node
         self.cloud_id = cloud_id
         self._simulated = simulated
+        self._posts = posts or Posts()
         self._report_seconds = report_seconds
         self._epochs: dict[str, int] = {}
         self._facts: HostFacts | None = None
@@ -85,6 +95,7 @@ class Agent:
             *(asyncio.create_task(self._events(d, out), name="agent-events") for d in self.guests.computes.values()),
         }
         running = set(tasks)
+        self._posts.begin(out)
         try:
             while not read.done():
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -94,6 +105,7 @@ class Agent:
             ending = [*tasks, *self._requests.values()]
             for task in ending:
                 task.cancel()
+            self._posts.end()
             await channels.close()
             await asyncio.gather(*ending, return_exceptions=True)
             self._requests.clear()
@@ -108,6 +120,8 @@ class Agent:
                 case wire.Cancel(id=id):
                     if id in self._requests:
                         self._requests[id].cancel()
+                case wire.Posted():
+                    self._posts.take(message)
                 case wire.Open() | wire.Chunk() | wire.Credit() | wire.Resize() | wire.Close():
                     channels.take(message)
                 case _:

@@ -234,12 +234,16 @@ def _openstack(data: InstanceData, words: list[str]) -> bytes | Listing | None:
     return Listing(tuple(files)) if len(words) == 1 else files.get(words[1])
 
 
+def _words(path: str) -> list[str]:
+    return posixpath.normpath("/" + path.lstrip("/")).strip("/").split("/")
+
+
 def resolve(data: InstanceData, path: str) -> bytes | Listing | None:
     """What the metadata service answers to GET `path`: a file, a folder's listing, or None for 404.
 
     Whatever does not begin with openstack or ec2 is EC2's, and a trailing slash means nothing, as with Nova.
     """
-    words = posixpath.normpath("/" + path.lstrip("/")).strip("/").split("/")
+    words = _words(path)
     if words == [""] or words == ["ec2"]:
         return Listing((*EC2_VERSIONS, LATEST))
     if words == ["openstack"]:
@@ -247,6 +251,13 @@ def resolve(data: InstanceData, path: str) -> bytes | Listing | None:
     if words[0] == "openstack":
         return _openstack(data, words[1:])
     return _ec2(data, words[1:] if words[0] == "ec2" else words)
+
+
+def takes_password(path: str) -> bool:
+    """Whether a guest may POST here: the password that it made for itself, encrypted for the key's owner."""
+    words = _words(path)
+    known = words[0] == "openstack" and len(words) == 3 and words[2] == "password"
+    return known and (words[1] == LATEST or (words[1] in OPENSTACK_VERSIONS and words[1] >= GRIZZLY))
 
 
 def media_type(path: str) -> str:

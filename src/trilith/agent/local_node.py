@@ -25,6 +25,7 @@ from trilith.agent.daemons import NodeNetwork, settle_network, start_network, st
 from trilith.agent.guests import Guests
 from trilith.agent.libvirt_daemons import PrivateLibvirt, qemu_account, system_uri
 from trilith.agent.metadata_service import MetadataService
+from trilith.agent.posts import Posts
 from trilith.agent.supervise import DaemonEvent, Supervisor
 from trilith.config import Settings
 from trilith.drivers.contract import ComputeDriver
@@ -69,7 +70,8 @@ class LocalNode:
         self.switch = await connect_local(
             self.network.db, cloud_id=self.cloud_id, bridge=self.network.integration_bridge
         )
-        self.metadata = MetadataService(self.switch, linger=_METADATA_LINGER)
+        posts = Posts()
+        self.metadata = MetadataService(self.switch, linger=_METADATA_LINGER, posted=posts.password)
         _account, group = qemu_account()
         storage = DirStorage(self.state / "storage", qemu_group=group if _has_group(group) else "")
         lxc, kvm = await asyncio.gather(self._lxc(), self._libvirt())
@@ -84,7 +86,13 @@ class LocalNode:
             config_drives=NodeConfigDrives(self.state, qemu_group=group if _has_group(group) else ""),
             metadata=self.metadata,
         )
-        return Agent(guests, node=self.name, cloud_id=self.cloud_id, report_seconds=self.settings.reconcile_seconds)
+        return Agent(
+            guests,
+            node=self.name,
+            cloud_id=self.cloud_id,
+            report_seconds=self.settings.reconcile_seconds,
+            posts=posts,
+        )
 
     async def _lxc(self) -> ComputeDriver | None:
         driver = LxcDriver(

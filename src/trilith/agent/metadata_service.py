@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -23,7 +24,7 @@ from trilith.drivers.ovn.metadata_ns import (
     listen_in_namespace,
     remove_metadata_namespace,
 )
-from trilith.errors import Backend, TrilithError
+from trilith.errors import Backend, Conflict, Invalid, TrilithError
 from trilith.model.instance import InstanceData
 from trilith.model.plan import MetadataEndpoint
 
@@ -47,12 +48,20 @@ class _Network:
 
 class MetadataService:
     """One a node. linger: seconds that a network without servers of this node stays open, since making its namespace
-    costs the next server several hundred milliseconds."""
+    costs the next server several hundred milliseconds. posted: keeps the password that a server posts, with its id."""
 
-    def __init__(self, switch: OvsLocalSwitch, *, netns: str = "", linger: float = 0.0) -> None:
+    def __init__(
+        self,
+        switch: OvsLocalSwitch,
+        *,
+        posted: Callable[[str, bytes], Awaitable[None]],
+        netns: str = "",
+        linger: float = 0.0,
+    ) -> None:
         self._switch = switch
         self._netns = netns
         self._linger = linger
+        self._posted = posted
         self._closing: dict[str, asyncio.Task[None]] = {}  # network → its end, unless a server comes before
         self._networks: dict[str, _Network] = {}
         self._lock = asyncio.Lock()
@@ -191,12 +200,14 @@ class MetadataService:
                 return _write(writer, 400, b"400 Bad Request", "text/plain")
         instance = network.owners.get(_source(writer))
         method = parser.get_method().decode()
-        if method not in ("GET", "HEAD"):
+        path = unquote(httptools.parse_url(request.url).path.decode() or "/")
+        if method not in ("GET", "HEAD") and not (method == "POST" and instance_metadata.takes_password(path)):
             _write(writer, 405, b"405 Method Not Allowed", "text/plain")
         elif instance is None:
             _write(writer, 404, b"404 Not Found: no server of this network has this address", "text/plain")
+        elif method == "POST":
+            await self._post(writer, instance, bytes(request.body))
         else:
-            path = unquote(httptools.parse_url(request.url).path.decode() or "/")
             found = instance_metadata.resolve(instance, path)
             if found is None:
                 _write(writer, 404, b"404 Not Found", "text/plain")
@@ -205,11 +216,31 @@ class MetadataService:
                 _write(writer, 200, body, instance_metadata.media_type(path), head=method == "HEAD")
         await writer.drain()
 
+    async def _post(self, writer: asyncio.StreamWriter, instance: InstanceData, password: bytes) -> None:
+        """As Nova: once, and again only after the user has cleared it."""
+        try:
+            if instance.password:
+                raise Conflict("There is a password.")
+            await self._posted(instance.uuid, password)
+        except Conflict:
+            _write(writer, 409, b"409 Conflict: there is a password; the API clears it", "text/plain")
+        except Invalid as error:
+            _write(writer, 400, f"400 Bad Request: {error.message}".encode(), "text/plain")
+        except TrilithError as error:
+            log.warning("a posted password was not kept", server=instance.uuid, error=str(error))
+            _write(writer, 503, b"503 Service Unavailable: try again", "text/plain")
+        else:
+            _write(writer, 200, b"", "text/plain")
+
 
 class _Request:
     def __init__(self) -> None:
         self.url = b"/"
+        self.body = bytearray()  # bounded with the whole request
         self.complete = False
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
 
     def on_url(self, url: bytes) -> None:
         self.url = url
@@ -218,7 +249,14 @@ class _Request:
         self.complete = True
 
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    503: "Service Unavailable",
+}
 
 
 def _write(writer: asyncio.StreamWriter, status: int, body: bytes, media_type: str, *, head: bool = False) -> None:

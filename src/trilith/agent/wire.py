@@ -88,6 +88,23 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     facts: HostFacts | None = None
 
 
+class Post(msgspec.Struct, tag=True, frozen=True):
+    """What a guest posted to the metadata service, for a controller to keep. id: counted by the agent."""
+
+    id: int
+    server_id: str
+    password: bytes
+
+
+class Posted(msgspec.Struct, tag=True, frozen=True):
+    """The controller's answer. code: of an error, or "" where it is kept."""
+
+    id: int
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
 class Open(msgspec.Struct, tag=True, frozen=True):
     """A channel to a guest, asked for by a controller. credit: bytes that the agent may send at once."""
 
@@ -143,6 +160,8 @@ Message = (
     | Progress
     | Event
     | Report
+    | Post
+    | Posted
     | Open
     | Opened
     | Chunk

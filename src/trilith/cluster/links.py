@@ -22,11 +22,14 @@ log = structlog.get_logger("links")
 
 #: seconds in which a peer says who it is
 _HELLO_SECONDS = 30.0
+#: of one node that are worked off at once
+_POSTS = 32
 
 Joined = Callable[[wire.Hello], Awaitable[None]]
 Left = Callable[[str], Awaitable[None]]
 Reported = Callable[[str, list[GuestFacts], HostFacts | None], Awaitable[None]]
 Happened = Callable[[str, GuestEvent], Awaitable[None]]
+Posted = Callable[[str, str, bytes], Awaitable[None]]
 
 
 class Link:
@@ -40,6 +43,7 @@ class Link:
         self.waiting: dict[int, tuple[asyncio.Future[msgspec.Raw], Callable[[int, str], None] | None]] = {}
         self.opening: dict[int, asyncio.Future[None]] = {}
         self.channels: dict[int, wire.Channel] = {}
+        self.posts: set[asyncio.Task[None]] = set()
 
     def send(self, message: wire.Message) -> None:
         """Never waits. Raises TooLarge."""
@@ -61,11 +65,16 @@ class Link:
 
 
 class Links:
-    """joined, left: await the store. reported, happened: only take note, as they hold up the node's other messages."""
+    """joined, left: await the store. reported, happened: only take note, as they hold up the node's other messages.
+    posted: keeps what a server of the node posted, by the node's name and the server's id; raises what the guest is
+    told."""
 
-    def __init__(self, *, cloud_id: str, joined: Joined, left: Left, reported: Reported, happened: Happened) -> None:
+    def __init__(
+        self, *, cloud_id: str, joined: Joined, left: Left, reported: Reported, happened: Happened, posted: Posted
+    ) -> None:
         self.cloud_id = cloud_id
         self._joined, self._left, self._reported, self._happened = joined, left, reported, happened
+        self._posted = posted
         self._links: dict[str, Link] = {}
         self._server: asyncio.Server | None = None
         self._ids = itertools.count(1)
@@ -247,9 +256,20 @@ class Links:
             for task in done:
                 task.result()
         finally:
+            tasks += link.posts
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _post(self, link: Link, post: wire.Post) -> None:
+        try:
+            await self._posted(link.node, post.server_id, post.password)
+            link.send(wire.Posted(post.id))
+        except errors.TrilithError as err:
+            link.send(wire.Posted(post.id, err.code, err.message, err.hint))
+        except Exception:
+            log.exception("bug while keeping what a server posted", node=link.node, server=post.server_id)
+            link.send(wire.Posted(post.id, "bug", "A bug of the controller; its log has it."))
 
     async def _take(self, link: Link, message: wire.Message) -> None:
         match message:
@@ -271,6 +291,12 @@ class Links:
                     link.channels[id].take(message)
             case wire.Event(event=event):
                 await self._happened(link.node, event)
+            case wire.Post(id=id) if len(link.posts) >= _POSTS:
+                link.send(wire.Posted(id, "backend", "Too many posts at once."))
+            case wire.Post():
+                task = asyncio.create_task(self._post(link, message), name=f"link-post-{link.node}")
+                link.posts.add(task)
+                task.add_done_callback(link.posts.discard)
             case wire.Report(guests=guests, facts=facts):
                 await self._reported(link.node, guests, facts)
             case _:

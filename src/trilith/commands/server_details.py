@@ -23,7 +23,12 @@ DISK_TAG = "disk_tag"
 #: the roles of whoever asked for the server, comma-separated; kept where vendor data is asked for
 BOOT_ROLES = "boot_roles"
 
+#: what the guest posted, encrypted by it for the key's owner, and so not sealed here
+PASSWORD = "password"
+
 MAX_TAGS = 50
+#: bytes of a posted password (Nova keeps four times 255)
+MAX_PASSWORD = 1020
 
 
 def keep(tx: Tx, server: Server, **values: str) -> Server:
@@ -61,6 +66,22 @@ def keep_creation(
 
 def set_admin_pass(tx: Tx, server: Server, password: str) -> Server:
     return keep(tx, server, **{ADMIN_PASS: tx.sealer.seal(password.encode(), context=f"server.admin_pass:{server.id}")})
+
+
+def post_password(tx: Tx, node: str, server_id: str, password: bytes) -> None:
+    """Of a server of that node, by the guest itself. Raises Missing, Invalid, Conflict while there is one."""
+    server = tx.find(Server, server_id)
+    if server is None or server.node != node:
+        raise errors.Missing(f"Node {node} has no server {server_id}.")
+    if len(password) > MAX_PASSWORD:
+        raise errors.Invalid(f"A password has at most {MAX_PASSWORD} bytes.", field="password")
+    try:
+        text = password.decode()
+    except UnicodeDecodeError as err:
+        raise errors.Invalid("A password is text in UTF-8.", field="password") from err
+    if server.system_metadata.get(PASSWORD):
+        raise errors.Conflict(f"Server {server_id} has a password.", hint="Clear it first.")
+    keep(tx, server, **{PASSWORD: text})
 
 
 def nic_tag(server: Server, port_id: str) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
+from trilith.commands.server_details import PASSWORD
 from trilith.model.plan import GuestPlan
 from trilith.model.server import Server
 
@@ -39,11 +40,13 @@ def _whole(plan: GuestPlan) -> bytes:
 
 def _of_plan(plan: GuestPlan) -> bytes:
     told = plan.instance
-    return _digest(plan.name, plan.hostname, told.availability_zone, told.meta, told.security_groups)
+    posted = told.password.decode()
+    return _digest(plan.name, plan.hostname, told.availability_zone, told.meta, told.security_groups, posted)
 
 
 def _of_row(server: Server) -> bytes:
-    return _digest(server.name, server.hostname, server.zone, server.metadata, server.security_groups)
+    posted = server.system_metadata.get(PASSWORD, "")
+    return _digest(server.name, server.hostname, server.zone, server.metadata, server.security_groups, posted)
 
 
 def _digest(*parts: object) -> bytes:

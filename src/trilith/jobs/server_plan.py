@@ -51,6 +51,7 @@ def build(reader: Reader, services: Services, server: Server, *, running: bool =
         meta=server.metadata,
         user_data=user_data or None,
         admin_pass=_password(reader, server),
+        password=server.system_metadata.get(server_details.PASSWORD, "").encode(),
         devices=_devices(server, ports),
         # a root that was copied has them, as the guest has changed them since
         files=() if server_root.COPIED in server.image_properties else files,

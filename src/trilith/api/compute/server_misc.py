@@ -75,7 +75,7 @@ async def topology(call: Call) -> dict[str, Any]:
 async def show_password(call: Call) -> dict[str, str]:
     """200: what the guest posted, encrypted for the key's owner, or "". 404."""
     server = await call.read(lambda r: load(r, call, "os-server-password:show"))
-    return {"password": server.system_metadata.get("password", "")}
+    return {"password": server.system_metadata.get(server_details.PASSWORD, "")}
 
 
 async def clear_password(call: Call) -> Answer:
@@ -84,7 +84,7 @@ async def clear_password(call: Call) -> Answer:
         call,
         "os-server-password:clear",
         "server.clear_password",
-        lambda tx, server: server_details.keep(tx, server, password=""),
+        lambda tx, server: server_details.keep(tx, server, **{server_details.PASSWORD: ""}),
     )
     return Answer(status=204)
 
