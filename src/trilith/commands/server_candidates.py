@@ -16,26 +16,27 @@ from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
 from trilith.model.server import Server, ServerGroup
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.placement.demand import Candidate, Demand, Units
+from trilith.placement.flavor_specs import named_resources, traits_of
 from trilith.store.tx import Reader
 
 
 def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
     """What the server asks of a node. Raises Invalid."""
     extra = found.flavor.extra_specs
-    traits = {k.removeprefix("trait:"): v for k, v in extra.items() if k.startswith("trait:")}
-    traits |= {k.removeprefix("trait:"): v for k, v in found.image_properties.items() if k.startswith("trait:")}
+    required, forbidden = traits_of(extra, found.image_properties)
     group = reader.find(ServerGroup, found.group_id) if found.group_id else None
     members = [m for m in reader.select(Server, group_id=found.group_id) if m.id != found.id] if group else []
     hints = _hints(found)
     return Demand(
         vcpus=found.flavor.vcpus,
+        named=named_resources(extra, found.image_properties),
         memory_mib=found.flavor.ram,
         disk_gib=found.flavor.disk,
         pillars=forms_allow(found.image_format, found.image_properties),
         # the pillar is fixed at creation
         chosen=found.pillar or wanted_pillar(found.image_properties, extra),
-        traits=frozenset(t for t, v in traits.items() if v == "required"),
-        forbidden=frozenset(t for t, v in traits.items() if v == "forbidden"),
+        traits=required,
+        forbidden=forbidden,
         zone=found.zone_requested,
         node=node,
         not_nodes=_nodes_of(reader, hints.get("different_host", ())),

@@ -21,6 +21,7 @@ from trilith.model.network import Port
 from trilith.model.record import Actor
 from trilith.model.server import MigrationType, Server, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.placement.flavor_specs import check_specs
 from trilith.store.tx import Tx
 
 
@@ -100,9 +101,15 @@ def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
         raise errors.Invalid("When resizing, instances must change flavor!", field="flavorRef")
     if 0 < flavor.disk < server.flavor.disk or (flavor.disk == 0 and server.flavor.disk > 0):
         raise errors.Invalid("Resize error: Unable to resize disk down.", field="flavorRef")
+    check_specs(flavor.extra_specs)
     image = tx.find(Image, server.image_id)
     if image is not None:
         check_sizes(flavor, image)
+    wanted = wanted_pillar({}, flavor.extra_specs)
+    if wanted is not None and server.pillar is not None and wanted is not server.pillar:
+        raise errors.Invalid(
+            f"Flavor {flavor.id} is for {wanted}, and this server was made on {server.pillar}.", field="flavorRef"
+        )
     growth = quota.growth(server.flavor, flavor)
     quota.use(tx, server.project_id, growth)
     quota.check_user(tx, server.project_id, server.user_id, growth)

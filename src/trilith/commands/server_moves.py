@@ -18,6 +18,7 @@ from trilith.model.image import Image
 from trilith.model.node import Allocation, Inventory, Node, ResourceProvider
 from trilith.model.record import Actor
 from trilith.model.server import FlavorData, Migration, MigrationType, Server, ServerState
+from trilith.placement.flavor_specs import resources_of
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -58,7 +59,7 @@ def has_room(reader: Reader, server: Server, flavor: FlavorData) -> bool:
     if provider is None:
         return True  # no word of what the node has: the claim decides
     held = {a.resource_class: a.used for a in reader.select(Allocation, consumer_id=server.id, provider_id=provider.id)}
-    wanted = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk}
+    wanted = resources_of(flavor, server.image_properties)
     for inventory in reader.select(Inventory, provider_id=provider.id, resource_class=list(wanted)):
         more = wanted[inventory.resource_class] - held.get(inventory.resource_class, 0)
         capacity = int((inventory.total - inventory.reserved) * inventory.allocation_ratio)
@@ -171,12 +172,11 @@ def hand_over(tx: Tx, server: Server, migration: Migration, dest: str, flavor: F
     assert target is not None, dest
     if source is not None and not tx.count(Allocation, consumer_id=migration.id):
         allocations.move(tx, server.id, migration.id, provider_id=source.id, type=allocations.MIGRATION)
-    resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk}
     allocations.claim(
         tx,
         consumer_id=server.id,
         provider_id=target.id,
-        resources={k: v for k, v in resources.items() if v},
+        resources=resources_of(flavor, server.image_properties),
         project_id=server.project_id,
         user_id=server.user_id,
     )

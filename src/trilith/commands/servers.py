@@ -19,6 +19,7 @@ from trilith.model.node import Node
 from trilith.model.record import CLOUD, Actor
 from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.placement.flavor_specs import check_specs
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -145,6 +146,7 @@ def requested(reader: Reader, actor: Actor, request: ServerRequest) -> tuple[Fla
     flavor = usable_flavor(reader, actor, request.flavor_id)
     image = usable_image(reader, actor, request.image_id)
     check_sizes(flavor, image)
+    check_specs(flavor.extra_specs)
     wanted_pillar(image.properties, flavor.extra_specs)
     group = reader.find(ServerGroup, request.group_id) if request.group_id else None
     hidden = group is not None and group.project_id != actor.project_id and not actor.is_admin

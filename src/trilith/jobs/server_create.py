@@ -23,6 +23,7 @@ from trilith.model.node import Node, ResourceProvider
 from trilith.model.plan import GuestPlan
 from trilith.model.server import IdRange, Server
 from trilith.placement.choose import CONTAINER_FORMATS, Decision, choose
+from trilith.placement.flavor_specs import resources_of
 from trilith.reconcile.networks import ensure_ports
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -51,12 +52,11 @@ def place(tx: Tx, found: Server, decision: Decision) -> Server:
     """Claim the node's resources, write the identity once and for all, bind the ports to the node."""
     provider = tx.first(ResourceProvider, name=decision.node)
     assert provider is not None, decision.node
-    resources = {"VCPU": found.flavor.vcpus, "MEMORY_MB": found.flavor.ram, "DISK_GB": found.flavor.disk}
     allocations.claim(
         tx,
         consumer_id=found.id,
         provider_id=provider.id,
-        resources={k: v for k, v in resources.items() if v},
+        resources=resources_of(found.flavor, found.image_properties),
         project_id=found.project_id,
         user_id=found.user_id,
     )

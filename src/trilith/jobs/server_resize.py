@@ -25,37 +25,34 @@ from trilith.model.guest import PowerState
 from trilith.model.job import Job, JobError
 from trilith.model.node import ResourceProvider
 from trilith.model.server import FlavorData, Migration, Server
+from trilith.placement.flavor_specs import resources_of
 from trilith.store.tx import Tx
 
 #: system_metadata key: whether the server ran before its resize
 WAS_RUNNING = "resize:was_running"
 
 
-def reclaim(tx: Tx, found: Server, flavor: FlavorData) -> None:
-    """The server's allocation as `flavor` needs it. Raises Conflict when the node has not that much."""
+def reclaim(tx: Tx, found: Server, flavor: FlavorData, *, also: FlavorData | None = None) -> None:
+    """The server's allocation as `flavor` needs it; with `also`, as either of both does, which is what a server holds
+    until its resize is settled. Raises Conflict when the node has not that much."""
     provider = tx.first(ResourceProvider, name=found.node)
     assert provider is not None, found.node
     allocations.release(tx, found.id)
-    resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk}
+    one, other = (resources_of(f, found.image_properties) for f in (flavor, also or flavor))
     allocations.claim(
         tx,
         consumer_id=found.id,
         provider_id=provider.id,
-        resources={k: v for k, v in resources.items() if v},
+        resources={name: max(one.get(name, 0), other.get(name, 0)) for name in one | other},
         project_id=found.project_id,
         user_id=found.user_id,
     )
 
 
-def larger(one: FlavorData, other: FlavorData) -> FlavorData:
-    """Room for either: what a server holds until its resize is settled."""
-    return replace(one, vcpus=max(one.vcpus, other.vcpus), ram=max(one.ram, other.ram), disk=max(one.disk, other.disk))
-
-
 async def _claim(context: Context[arguments.Resize]) -> None:
     def body(tx: Tx) -> None:
         found = tx.get(Server, context.job.resource_id)
-        reclaim(tx, found, larger(found.flavor, context.args.flavor))
+        reclaim(tx, found, found.flavor, also=context.args.flavor)
 
     await context.store.write(body)
 

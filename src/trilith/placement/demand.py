@@ -36,7 +36,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """pillars: those that the image's forms allow, best first. chosen: where image or flavor names one."""
+    """named: amounts by resource class that the flavor names in place of its sizes, or beside them.
+
+    pillars: those that the image's forms allow, best first. chosen: where image or flavor names one.
+    """
 
     vcpus: int
     memory_mib: int
@@ -53,9 +56,10 @@ class Demand:
     group_nodes: frozenset[str] = frozenset()  # where the group's servers are
     group_most: int = 1  # servers of an anti-affinity group that one node may have
     machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
+    named: dict[str, int] = field(default_factory=dict)
 
     @property
     def resources(self) -> dict[str, int]:
         """By resource class; what is not asked for is not in it."""
-        wanted = {"VCPU": self.vcpus, "MEMORY_MB": self.memory_mib, "DISK_GB": self.disk_gib}
-        return {name: amount for name, amount in wanted.items() if amount}
+        sizes = {"VCPU": self.vcpus, "MEMORY_MB": self.memory_mib, "DISK_GB": self.disk_gib}
+        return {name: amount for name, amount in (sizes | self.named).items() if amount}
