@@ -77,6 +77,7 @@ class Ranked:
     contributions: tuple[Contribution, ...]
     missing: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
+    warnings_zh: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +90,15 @@ class Refused:
     refusals: tuple[Refusal, ...]
 
 
+class Direction(StrEnum):
+    BELOW = "below"
+    ABOVE = "above"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlipPoint:
-    """Beyond `flips_at` the rule's weight makes `winner` win instead. change: flips_at - weight; share: |change| in
-    parts of the weight, by which they are ordered, nearest first."""
+    """Below or above `flips_at` the rule's weight makes `winner` win instead. change: flips_at - weight. share: the
+    size of the change in parts of the weight (of 1, where that is 0), by which they are ordered, nearest first."""
 
     rule: str
     weight: float
@@ -100,7 +106,9 @@ class FlipPoint:
     change: float
     share: float
     winner: Pillar
+    direction: Direction
     text: str
+    text_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +118,7 @@ class WithoutDemand:
     demand: str
     choice: Pillar | None
     text: str
+    text_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +146,15 @@ class CostKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a pillar costs, with its source in the figure. emulated: measured under emulation, shown beside it."""
+    """What a pillar costs, with its source in the figure. emulated, bare: measured under emulation, and in a guest
+    without an operating system; shown beside it."""
 
     pillar: Pillar
     kind: CostKind
     name: FigureName
     figure: Figure | None
     emulated: Figure | None = None
+    bare: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +166,7 @@ class Gets:
     image_properties: dict[str, str] = field(default_factory=dict)
     traits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    notes_zh: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +178,7 @@ class GivingUp:
     score: float
     available_here: Availability
     text: str
+    text_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +192,7 @@ class Conflict:
     demands: tuple[tuple[str, ...], ...]
     giving_up: tuple[GivingUp, ...]
     text: str
+    text_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +218,4 @@ class Advice:
     used: tuple[Used, ...]
     rules_version: str
     operator_rules: tuple[str, ...] = ()
+    summary_zh: str = ""

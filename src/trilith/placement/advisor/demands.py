@@ -13,6 +13,7 @@ from trilith.placement.advisor.workload import (
     Application,
     Compliance,
     Effort,
+    Firmware,
     Network,
     OperatingSystem,
     Site,
@@ -138,9 +139,9 @@ _HOUR_MS = 3_600_000
 DEMANDS: tuple[Demand, ...] = (
     _choice("application", "application: {}", "应用类型：{}", Application),
     _choice("site", "site: {}", "地点：{}", Site),
-    _count("servers", "{} servers", "{} 台服务器", 10_000_000),
-    _count("nodes", "{} nodes", "{} 个节点", 100_000),
-    _count("tenants", "{} tenants", "{} 个租户", 1_000_000),
+    _count("servers", "servers: {}", "{} 台服务器", 10_000_000),
+    _count("nodes", "nodes: {}", "{} 个节点", 100_000),
+    _count("tenants", "tenants: {}", "{} 个租户", 1_000_000),
     _flag(
         "shared_kernel_allowed", "a shared kernel is allowed", "允许共享内核", "no shared kernel", "不允许共享内核"
     ),
@@ -158,6 +159,8 @@ DEMANDS: tuple[Demand, ...] = (
         "nested_virtualization", "nested virtualization", "嵌套虚拟化", "no nested virtualization", "不需要嵌套虚拟化"
     ),
     _choice("operating_system", "operating system: {}", "操作系统：{}", OperatingSystem),
+    _choice("firmware", "firmware: {}", "固件：{}", Firmware),
+    _flag("tpm", "a TPM", "TPM", "no TPM", "不需要 TPM"),
     _choice("network", "network: {}", "网络：{}", Network),
     Demand(
         name="latency", field="latency_us", words="latency within {}", words_zh="延迟不超过 {}", kind=Kind.DURATION,
@@ -171,7 +174,7 @@ DEMANDS: tuple[Demand, ...] = (
         name="start_within", field="start_within_ms", words="start within {}", words_zh="{} 内启动",
         kind=Kind.DURATION, unit="ms", low=0.1, high=_HOUR_MS, whole=False,
     ),
-    _count("guests_per_node", "{} guests a node", "每节点 {} 台客户机", 100_000),
+    _count("guests_per_node", "guests a node: {}", "每节点 {} 台客户机", 100_000),
     Demand(
         name="memory_per_guest", field="memory_per_guest_mib", words="{} a guest", words_zh="每台客户机 {} 内存",
         kind=Kind.SIZE, unit="MiB", low=1, high=64 * 1024 * 1024,
@@ -185,8 +188,8 @@ DEMANDS: tuple[Demand, ...] = (
         "no migration to another cloud",
         "不需要跨云迁移",
     ),
-    _count("gpus", "{} GPUs a guest", "每台客户机 {} 个 GPU", 64),
-    _count("virtual_functions", "{} SR-IOV functions a guest", "每台客户机 {} 个 SR-IOV 功能", 256),
+    _count("gpus", "GPUs a guest: {}", "每台客户机 {} 个 GPU", 64),
+    _count("virtual_functions", "SR-IOV functions a guest: {}", "每台客户机 {} 个 SR-IOV 功能", 256),
     _flag(
         "confidential_computing",
         "confidential computing",

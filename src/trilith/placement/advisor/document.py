@@ -44,6 +44,18 @@ class Entry:
     def wrong(self, message: str, allowed: str = "") -> errors.Invalid:
         return self.place.wrong(message, allowed, self.path)
 
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
+    def is_nothing(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == "tag:yaml.org,2002:null"
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
     def scalar(self) -> object:
         """A bool, number, None or text."""
         node = self.node
@@ -126,7 +138,15 @@ _CONSTRUCT = yaml.constructor.SafeConstructor()
 
 
 def parse(text: str, source: str) -> Entry:
-    """The document's one value. source: its name in messages. Raises Invalid with the line."""
+    """The document's one value. source: its name in messages. Raises Invalid with the line; also when it is empty."""
+    found = parse_any(text, source)
+    if found is None:
+        raise Place(source, 1).wrong("the document is empty")
+    return found
+
+
+def parse_any(text: str, source: str) -> Entry | None:
+    """None for a document of comments, or of nothing."""
     if len(text) > _LONGEST:
         raise errors.Invalid(f"{source} has {len(text)} characters.", hint=f"Allowed: {_LONGEST} at most.")
     try:
@@ -140,7 +160,7 @@ def parse(text: str, source: str) -> Entry:
     except yaml.YAMLError as error:  # a character that no YAML text may have
         raise Place(source, _line_of_odd_character(text)).wrong("this is not YAML: an unprintable character") from error
     if node is None:
-        raise Place(source, 1).wrong("the document is empty")
+        return None
     return Entry(Place(source, node.start_mark.line + 1), "", node)
 
 

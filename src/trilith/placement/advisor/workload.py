@@ -37,6 +37,12 @@ class OperatingSystem(StrEnum):
     OTHER = "other"
 
 
+class Firmware(StrEnum):
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE_BOOT = "secure-boot"  # UEFI that starts signed loaders only
+
+
 class Network(StrEnum):
     ORDINARY = "ordinary"
     SDN = "sdn"  # programmed networks are the point of it
@@ -76,6 +82,8 @@ class Workload:
     kernel_modules: bool | None = None
     nested_virtualization: bool | None = None
     operating_system: OperatingSystem | None = None
+    firmware: Firmware | None = None
+    tpm: bool | None = None
     network: Network | None = None
     latency_us: float | None = None
     packet_rate_pps: int | None = None
