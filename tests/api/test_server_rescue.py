@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tests.api.test_server_moves import error, row, until
 from trilith.commands import images
 from trilith.drivers.simulated.compute import SimulatedCompute, password_hash
 from trilith.errors import Backend
-from trilith.model.guest import Pillar
+from trilith.model.guest import MachineIdentity, Pillar
 from trilith.model.image import BlobReference, Image
 from trilith.model.job import Job
-from trilith.model.server import ServerState
+from trilith.model.server import Server, ServerState
+from trilith.store.tx import Tx
 
 
 def guest_file(cloud: ApiCloud, server_id: str) -> dict[str, Any]:
@@ -62,8 +64,14 @@ async def test_a_stable_rescue_is_what_the_image_asks_for(cloud: ApiCloud) -> No
             lambda tx: images.update(tx, image_id, lambda i: {"properties": i.properties | properties})
         )
 
-    await ask("floppy", "virtio")
-    error(await root.act(made["id"], "rescue", {"rescue_image_ref": image_id}), 400, "badRequest")
+    def machine(tx: Tx) -> None:
+        found = tx.get(Server, made["id"])
+        tx.change(found, identity=replace(found.identity or MachineIdentity(smbios_uuid=""), machine="pc-q35-7.2"))
+
+    await cloud.store.write(machine)
+    for device, bus in (("floppy", "virtio"), ("cdrom", "virtio"), ("cdrom", "ide")):
+        await ask(device, bus)
+        error(await root.act(made["id"], "rescue", {"rescue_image_ref": image_id}), 400, "badRequest")
     await ask("disk", "usb")
     assert (await root.act(made["id"], "rescue", {"rescue_image_ref": image_id})).status_code == 200
     await until(root, made["id"], "RESCUE")

@@ -49,6 +49,7 @@ def refusal(demand: Demand, node: Candidate) -> str:
         ({"vcpus": 3}, {"units": {"VCPU": Units(step=2)}}, "in steps of 2"),
         ({}, {"pillars": (Pillar.KVM,), "able": {"kvm": ()}}, "cannot be enforced"),
         ({"chosen": Pillar.KVM, "machine_memory_mib": 600}, {}, "needs 600 MiB as a machine, had 512"),
+        ({"extra_disks": True}, {"able": {"lxc": ("disk_limit",), "kvm": ("disk_limit",)}}, "no ephemeral disk"),
     ],
 )
 def test_each_rule_says_needed_and_had(demand: dict[str, object], node: dict[str, object], words: str) -> None:

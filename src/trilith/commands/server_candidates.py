@@ -45,6 +45,7 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
         group_nodes=frozenset(m.node for m in members if m.node),
         group_most=group.rules.get("max_server_per_host", 1) if group else 1,
         machine_memory_mib=_number(found.image_properties.get("trilith_machine_min_ram", "")),
+        extra_disks=bool(found.flavor.ephemeral or found.flavor.swap),
     )
 
 

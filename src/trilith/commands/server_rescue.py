@@ -6,6 +6,7 @@ from trilith import errors
 from trilith.commands import server_root
 from trilith.commands.servers import node_of, require_capability, submit_job, usable_image
 from trilith.jobs import arguments as args
+from trilith.model import machine
 from trilith.model import server as model
 from trilith.model.image import Image, ImageState
 from trilith.model.job import Job
@@ -65,6 +66,19 @@ def _check(tx: Tx, server: Server, wanted: Rescue) -> None:
         wanted.image.disk_format, wanted.image.properties
     ):
         raise errors.Invalid(f"Requested rescue image has no form for {server.pillar}.", field="rescue_image_ref")
+    if (wanted.device, wanted.bus) == ("cdrom", "virtio"):
+        raise errors.Invalid(
+            "Requested rescue image has unsupported properties: virtio has no CD-ROM.",
+            hint="Use sata, scsi or usb.",
+            field="rescue_image_ref",
+        )
+    if wanted.stable and server.identity is not None and not machine.has_bus(server.identity, wanted.bus):
+        raise errors.Invalid(
+            f"Requested rescue image has unsupported properties: a {server.identity.machine} machine has no "
+            f"{wanted.bus.upper()} bus ({BUS}).",
+            hint="Use sata for a CD-ROM, virtio or scsi for a disk.",
+            field="rescue_image_ref",
+        )
     capability = "stable_rescue" if wanted.stable else "rescue"
     try:
         require_capability(tx, server, capability, f"have no {capability.replace('_', ' ')}")

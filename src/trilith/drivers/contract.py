@@ -66,6 +66,7 @@ class ComputeCapabilities:
     stable_rescue: bool = False  # … without moving the guest's own disks
     live_migration: bool = False  # moves a running guest to another node: the driver is a LiveMigrator, too
     disk_limit: bool = True  # flavor's disk is enforced; false makes placement refuse disk > 0
+    extra_disks: bool = False  # a flavor's ephemeral disk and swap; false makes placement refuse such flavors
     emulated: bool = False  # no hardware virtualisation: runs, slowly
     simulated: bool = False
 

@@ -12,6 +12,11 @@ MACHINE_DISK, MACHINE_BARE = "machine_disk", "machine_bare"
 CPU_DISK, CPU_BARE = "cpu_mode_disk", "cpu_mode_bare"
 
 
+def has_bus(identity: MachineIdentity, bus: str) -> bool:
+    """Whether disks can be on it: a q35 has no IDE (https://wiki.qemu.org/Features/Q35)."""
+    return bus != "ide" or "q35" not in identity.machine
+
+
 def default_identity(
     facts: HostFacts,
     *,

@@ -56,6 +56,7 @@ class Demand:
     group_nodes: frozenset[str] = frozenset()  # where the group's servers are
     group_most: int = 1  # servers of an anti-affinity group that one node may have
     machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
+    extra_disks: bool = False  # the flavor has an ephemeral disk or swap
     named: dict[str, int] = field(default_factory=dict)
 
     @property

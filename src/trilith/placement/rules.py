@@ -119,4 +119,11 @@ def _pillar_lacks(demand: Demand, c: Candidate, pillar: Pillar) -> Refusal | Non
             had="no limit that the node can enforce",
             text=f"{pillar}: the flavor's disk of {demand.disk_gib} GiB cannot be enforced on this node",
         )
+    if demand.extra_disks and "extra_disks" not in c.able.get(pillar, ("extra_disks",)):
+        return Refusal(
+            rule="extra disks",
+            needed="the flavor's ephemeral disk and swap",
+            had="a root disk alone",
+            text=f"{pillar}: this node gives servers a root disk alone, no ephemeral disk and no swap",
+        )
     return None

@@ -27,6 +27,7 @@ from trilith.drivers.libvirt.xml.os import os_bare, os_disk
 from trilith.drivers.libvirt.xml.sysinfo import sysinfo
 from trilith.errors import Backend, Invalid, Unsupported
 from trilith.model.guest import GuestSpec, NicSpec
+from trilith.model.machine import has_bus
 
 #: interface models that QEMU has and guests commonly know (Nova: hw_vif_model)
 VIF_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
@@ -48,7 +49,7 @@ def disk_bus(spec: GuestSpec) -> str:
     bus = spec.properties.get("hw_disk_bus") or spec.identity.disk_bus
     if bus not in ("virtio", "sata", "scsi", "ide"):
         raise Unsupported(f"disk bus {bus!r} is not known here", capability=f"disk_bus.{bus}", hint="Use virtio.")
-    if bus == "ide" and "q35" in spec.identity.machine:
+    if not has_bus(spec.identity, bus):
         raise Unsupported("a q35 machine has no IDE bus", capability="disk_bus.ide", hint="Use virtio or sata.")
     return bus
 
