@@ -1,7 +1,8 @@
 """A cloud of two simulated nodes in a process of its own, for tests that kill it.
 
-argv: STATE ACTION CRASH_AT. ACTION is what is asked for; CRASH_AT "" runs to the end. What is true then is printed as
-one line of JSON: the server, its jobs, and what is left on the node.
+argv: STATE ACTION CRASH_AT. ACTION is what is asked for ("reports": that nodes report often, until they have no guest
+that is nobody's); CRASH_AT "" runs to the end. What is true then is printed as one line of JSON: the server, its jobs,
+and what is left on the node.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from trilith.model.identity import Project, User
 from trilith.model.image import BlobReference, Image
 from trilith.model.job import FINAL, Job
 from trilith.model.network import IpAddress, Network, Port
-from trilith.model.node import Allocation, Inventory, QuotaUse
+from trilith.model.node import Allocation, Inventory, Node, QuotaUse
 from trilith.model.record import Actor
 from trilith.model.server import Flavor, IdRange, Migration, Server
 from trilith.store.tx import Reader, Tx
@@ -37,6 +38,15 @@ async def settled(running: Cloud) -> None:
             if all(j.state in FINAL for j in jobs):
                 return
             await running.store.wait(cursor, timeout=2)
+
+
+async def tidied(running: Cloud) -> None:
+    """Until no node has a guest that is not its own any more: its reports find those, which nothing announces."""
+    server = await running.store.read(lambda r: r.first(Server, name=NAME))
+    own = (server.node, server.old_node) if server is not None else ()
+    async with asyncio.timeout(30):
+        while [1 for agent in running.agents if agent.node not in own for _ in await agent.guests.facts()]:
+            await asyncio.sleep(0.1)
 
 
 async def act(running: Cloud, action: str) -> None:
@@ -94,11 +104,24 @@ async def act(running: Cloud, action: str) -> None:
             return server_rescue.rescue(tx, actor, server, "a password")
         if action == "unrescue":
             return server_rescue.unrescue(tx, server)
+        if action == "evacuate":
+            lost = tx.first(Node, name=server.node)
+            assert lost is not None
+            tx.change(lost, forced_down=True, alive=False)
+            return server_moves.evacuate(tx, server)
+        if action == "inject":
+            return server_changes.inject_network_info(tx, server)
+        if action == "attach":
+            return server_changes.attach_port(tx, actor, server, NetworkRequest(network_id=network.id))
+        if action == "detach":
+            port = tx.first(Port, device_id=server.id)
+            assert port is not None
+            return server_changes.detach_port(tx, server, port.id)
         if action == "password":
             return server_rescue.change_password(tx, server, "a password")
         return servers.power(tx, server, action)
 
-    if action != "nothing":
+    if action not in ("nothing", "reports"):
         await running.store.write(body, actor=actor, action=f"test.{action}")
 
 
@@ -122,6 +145,9 @@ def truth(reader: Reader) -> dict[str, Any]:
         "jobs": {j.kind: j.state for j in reader.select(Job)},
         "ports": reader.count(Port, device_owner="compute:nova"),
         "addresses": reader.count(IpAddress),
+        "server_addresses": sum(reader.count(IpAddress, port_id=p.id) for p in reader.select(Port, device_id=server.id))
+        if server
+        else 0,
         "allocations": sorted((a.resource_class, a.used) for a in reader.select(Allocation)),
         "used": sum(i.used for i in reader.select(Inventory, resource_class="VCPU")),
         "quota": {q.resource: q.used for q in reader.select(QuotaUse) if q.resource in ("instances", "cores", "ram")},
@@ -134,10 +160,13 @@ def truth(reader: Reader) -> dict[str, Any]:
 
 
 async def main(state: str, action: str, crash_at: str) -> None:
-    settings = Settings(state=Path(state), simulated=2, crash_at=crash_at)
+    often = 0.3 if action == "reports" else 30.0
+    settings = Settings(state=Path(state), simulated=2, crash_at=crash_at, reconcile_seconds=often)
     async with cloud(settings, admin_password="a password of the test") as running:
         await act(running, action)
         await settled(running)
+        if action == "reports":
+            await tidied(running)
         found = await running.store.read(truth)
         every = [agent.guests for agent in running.agents]
         found["guests"] = {a.node: f.power for a in running.agents for f in await a.guests.facts()}

@@ -42,6 +42,10 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rescue": ("server.rescue", ("create",)),
     "unrescue": ("server.unrescue", ("create", "rescue")),
     "password": ("server.password", ("create",)),
+    "evacuate": ("server.evacuate", ("create",)),
+    "inject": ("server.inject_network", ("create",)),
+    "attach": ("server.attach_port", ("create",)),
+    "detach": ("server.detach_port", ("create",)),
 }
 #: action → what the child is asked for, where that is another
 ASKED = {"confirm-move": "confirm", "revert-move": "revert", "offload": "shelve"}
@@ -116,9 +120,11 @@ def whole(action: str, found: dict[str, Any]) -> list[str]:
     expect("task", server["task"], "")
     expect("job", server["job"], "")
     expect("fault", server["fault"], "")
-    expect("ports", found["ports"], 1)
+    ports = {"attach": 2, "detach": 0}.get(action, 1)
+    expect("ports", found["ports"], ports)
+    expect("addresses of ports", found["server_addresses"], ports)
     state, powers = AFTER.get(action, ("active", ["running"]))
-    expect("plugged", found["plugged"], {server["node"]: 1} if powers else {})
+    expect("plugged", found["plugged"], {server["node"]: ports} if powers and ports else {})
     expect("id ranges", found["id_ranges"], 0 if action == "live" else 1)
     expect("incoming", found["incoming"], [])
     expect("state", server["state"], state)
@@ -141,6 +147,7 @@ def whole(action: str, found: dict[str, Any]) -> list[str]:
         "confirm-move": ["confirmed"],
         "revert-move": ["reverted"],
         "live": ["completed"],
+        "evacuate": ["done"],
         "resize": ["finished"],
         "confirm": ["confirmed"],
         "revert": ["reverted"],
@@ -161,7 +168,8 @@ def crash_and_recover(state: Path, action: str, step: str, moment: str) -> list[
     status, _ = child(state, ASKED.get(action, action), f"{kind}:{step}:{moment}")
     if status != -9:
         return [f"the process was not killed at {step}:{moment} (status {status})"]
-    _, found = child(state, "nothing")
+    # what is left on a lost node goes when it reports again
+    _, found = child(state, "reports" if action == "evacuate" else "nothing")
     return whole(action, found)
 
 
