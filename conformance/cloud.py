@@ -72,7 +72,7 @@ def real(folder: Path, pillar: str) -> Iterator[Target]:
                 _limit_images(sdk)
                 target = _target(root, facts["password"], sdk, files, flavors=("tempest.small", "tempest.large"))
                 emulated = pillar == "kvm" and "CUSTOM_KVM_LINUX" not in _traits(sdk)
-            yield replace(target, guests=True, emulated=emulated)
+            yield replace(target, guests=True, containers=pillar == "lxc", emulated=emulated)
         finally:
             up.stop()
             up.down()

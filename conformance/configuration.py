@@ -45,6 +45,7 @@ class Target:
     enforce_format: bool = True
     hypervisor: str = "QEMU"
     networks: bool = True  # a network of its own for each class of tests
+    containers: bool = False  # its guests are
     emulated: bool = False  # its guests' CPUs are: what a guest does takes them many times longer
     formats: Path | None = None  # the manifest of images of every disk format
 
@@ -80,8 +81,10 @@ def render(target: Target, folder: Path) -> str:
                 ("disk_config", "change_password", "console_output", "resize", "pause", "suspend", "shelve",
                  "shelve_migrate", "cold_migration", "live_migration", "live_migrate_back_and_forth",
                  "block_migration_for_live_migration", "can_migrate_between_any_hosts", "metadata_service",
-                 "config_drive", "rescue", "stable_rescue", "ide_bus", "enable_instance_password",
+                 "rescue", "stable_rescue", "ide_bus", "enable_instance_password",
                  "interface_attach", "snapshot", "personality", "hostname_fqdn_sanitization"), True),
+            # a container's is the folder /config-drive (tests/contracts/test_compute_lxc.py), and Tempest mounts a disk
+            "config_drive": not target.containers,
             # its page is of noVNC's files, which scripts/setup.sh fetches where it can
             "vnc_console": novnc(Settings()) is not None,
             # of volumes, which are not there yet
