@@ -213,6 +213,8 @@ def _confinement() -> list[Said]:
         said.append(fine("seccomp filters, with LXC's profile"))
     if os.path.ismount("/var/lib/lxcfs"):
         said.append(fine("lxcfs is mounted"))
+    elif shutil.which("lxcfs", path=_PATH) and os.path.exists("/dev/fuse"):
+        said.append(fine("lxcfs is installed: the node runs one of its own"))
     elif shutil.which("lxcfs", path=_PATH):
         said.append(warning("lxcfs is not running: containers see the host's memory and processors.", _start("lxcfs")))
     else:

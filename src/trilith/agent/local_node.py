@@ -19,11 +19,13 @@ from pathlib import Path
 import structlog
 
 from trilith import errors
+from trilith.agent import lxcfs
 from trilith.agent.agent import Agent
 from trilith.agent.config_drives import NodeConfigDrives
 from trilith.agent.daemons import NodeNetwork, settle_network, start_network, stop_network
 from trilith.agent.guests import Guests
 from trilith.agent.libvirt_daemons import PrivateLibvirt, qemu_account, system_uri
+from trilith.agent.lxcfs import PrivateLxcfs
 from trilith.agent.metadata_service import MetadataService
 from trilith.agent.posts import Posts
 from trilith.agent.supervise import DaemonEvent, Supervisor
@@ -94,13 +96,25 @@ class LocalNode:
             posts=posts,
         )
 
+    @property
+    def _lxcfs(self) -> PrivateLxcfs:
+        return PrivateLxcfs(point=self.state / "lxcfs", run=self.network.run_dir)
+
     async def _lxc(self) -> ComputeDriver | None:
+        lxcfs_dir = lxcfs.SERVICE
+        if self._lxcfs.wanted():
+            try:
+                await self.supervisor.start([self._lxcfs.spec()])
+                lxcfs_dir = self._lxcfs.point
+            except errors.TrilithError as err:  # containers start without, and the driver warns of it
+                log.warning("lxcfs cannot start here", error=str(err))
         driver = LxcDriver(
             self.state / "lxc",
             cloud_id=self.cloud_id,
             ovs_db=str(self.network.switch_run_dir / "db.sock"),
             bridge=self.network.integration_bridge,
             offload_off=self.network.datapath == "netdev",
+            lxcfs_dir=str(lxcfs_dir),
             pool_gib=self.settings.container_pool_gib,
         )
         try:
@@ -173,8 +187,9 @@ class LocalNode:
             await driver.close()
         self.computes.clear()
         private = PrivateLibvirt(root=self.network.run_dir / "lv")
-        self.supervisor.know(private.specs())
-        await self.supervisor.stop([s.name for s in private.specs()])
+        own = [*private.specs(), self._lxcfs.spec()]
+        self.supervisor.know(own)
+        await self.supervisor.stop([s.name for s in own])
         if self.switch is not None:
             await self.switch.close()
             self.switch = None
