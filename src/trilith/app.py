@@ -169,6 +169,7 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         tasks.own(engine.run, "engine")
         tasks.own(partial(reconciler.run, services), "reconcile-servers")
         tasks.own(partial(blobs.keep_swept, store, services.stores), "sweep-blobs")
+        tasks.own(partial(services.uploads.run, store, services.stores), "settle-uploads")
         tasks.own(NetworkReconciler(services).run, "reconcile-networks")
         tasks.own(PlanReconciler(services).run, "reconcile-plans")
         tasks.own(partial(identity_watch.run, store, tokens.forget), "identity-watch")

@@ -6,6 +6,8 @@ Codes are part of the public interface (they appear in job records, faults, `--j
 
 from __future__ import annotations
 
+import errno
+
 
 class TrilithError(Exception):
     """Base of all expected failures.
@@ -107,6 +109,12 @@ class Backend(TrilithError):
     code = "backend"
 
 
+class DatabaseAway(Backend):
+    """The database does not answer, or cannot write (a full disk, a lock). Try again later; a change may be in."""
+
+    code = "database"
+
+
 class Deadline(Backend):
     """A step did not end within its deadline."""
 
@@ -138,6 +146,18 @@ def _tree(cls: type[TrilithError]) -> dict[str, type[TrilithError]]:
 
 #: code → class, for documentation tests and for errors that crossed the agent's wire.
 BY_CODE: dict[str, type[TrilithError]] = _tree(TrilithError) | {"bug": Bug}
+
+
+#: what a disk says that is full, only read or failing
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+
+
+def of_disk(err: OSError) -> Backend | None:
+    """A full, read-only or failing disk as the domain's error, naming the file; None for what is another matter."""
+    if err.errno not in _DISK:
+        return None
+    where = f": {err.filename}" if err.filename else ""
+    return Backend(f"{err.strerror}{where}.", hint="Check the space and the health of the disk; then try again.")
 
 
 def from_wire(code: str, message: str, hint: str = "") -> TrilithError:

@@ -71,7 +71,7 @@ class Agent:
             began = asyncio.get_running_loop().time()
             try:
                 await self._session(reader, writer)
-            except (ConnectionError, errors.TrilithError) as err:
+            except (OSError, errors.TrilithError) as err:
                 log.warning("the stream to the controller broke", node=self.node, error=str(err))
             finally:
                 writer.close()
@@ -144,6 +144,9 @@ class Agent:
             if isinstance(err, TimeoutError) and deadline.expired():
                 text = f"{request.call} did not end within {request.timeout:.0f} s."
                 out.put(wire.Failure(request.id, "deadline", text))
+                return
+            if isinstance(err, OSError) and (known := errors.of_disk(err)) is not None:
+                out.put(wire.Failure(request.id, known.code, known.message, known.hint))
                 return
             log.exception("bug in a node call", call=request.call)
             out.put(wire.Failure(request.id, "bug", f"{type(err).__name__}: {err}"))

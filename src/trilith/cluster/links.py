@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,8 @@ log = structlog.get_logger("links")
 _HELLO_SECONDS = 30.0
 #: of one node that are worked off at once
 _POSTS = 32
+#: seconds between looks at a database that is away
+_RETRY = 1.0
 
 Joined = Callable[[wire.Hello], Awaitable[None]]
 Left = Callable[[str], Awaitable[None]]
@@ -219,11 +220,20 @@ class Links:
             link_gone = self._links.pop(node, None)
             if link_gone is not None:
                 link_gone.fail_all()
-                if not self._closing:
-                    with contextlib.suppress(errors.Backend):  # the store may be gone; the next start sets it right
-                        await self._left(node)
             writer.close()
+            if link_gone is not None:
+                await self._tell_left(node)
             self._tasks.discard(task)
+
+    async def _tell_left(self, node: str) -> None:
+        """Until the database knows, or the node is back, or this process ends: its next start sets it right."""
+        while not self._closing and node not in self._links and node not in self._joining:
+            try:
+                await self._left(node)
+                return
+            except errors.DatabaseAway as err:
+                log.warning("that a node left cannot be written", node=node, error=str(err))
+                await asyncio.sleep(_RETRY)
 
     async def _hello(self, reader: asyncio.StreamReader) -> wire.Hello | None:
         """The first message; None for a peer that is refused."""

@@ -36,6 +36,8 @@ log = structlog.get_logger("blobs")
 #: bytes that go to the thread at once
 CHUNK = 1024 * 1024
 _NOUN = "blob"
+#: seconds until a removal that failed is tried again
+_AGAIN = 1.0
 
 #: blobs of this process between file and reference; and the guard between a removal's look and its unlink
 _pins: Counter[str] = Counter()
@@ -388,20 +390,22 @@ def _sweep_cache(directory: Path, cached: set[str]) -> None:
 
 async def keep_swept(store: Store, stores: Stores) -> None:
     """Until cancelled: remove blobs as their last reference goes, whoever released it."""
-    cursor = await store.head()
+    cursor = ""
+    idle: dict[str, None] = {}
     while True:
         try:
-            await store.wait(cursor, timeout=600)
+            cursor = cursor or await store.head()
+            await store.wait(cursor, timeout=_AGAIN if idle else 600)
             rows = await store.feed(cursor)
+            idle |= dict.fromkeys(row.id for row in rows if row.noun == _NOUN)
+            cursor = rows[-1].cursor if rows else cursor
+            await collect(store, stores, list(idle))
+            idle.clear()
         except errors.Missing:  # slower than the feed's retention: what was missed goes at the next start
-            cursor = await store.head()
-            continue
-        if not rows:
-            continue
-        cursor = rows[-1].cursor
-        hashes = [row.id for row in rows if row.noun == _NOUN]
-        if hashes:
-            await collect(store, stores, hashes)
+            cursor = ""
+        except (errors.DatabaseAway, OSError) as err:  # a disk that is full or only read, too
+            log.warning("image data is removed later", count=len(idle), error=str(err))
+            await asyncio.sleep(_AGAIN)
 
 
 def holders(reader: Reader, sha256: str) -> list[BlobReference]:

@@ -34,6 +34,9 @@ _UNDO_PAUSES = (0.2, 1.0, 3.0)
 #: jobs that run at once
 _PARALLEL = 32
 
+#: seconds between looks at a database that is away, which announces nothing when it is back
+_DATABASE_PAUSE = 1.0
+
 #: ended jobs whose last revision is remembered
 _ENDED = 256
 
@@ -57,25 +60,52 @@ class Engine:
         self._ended: dict[str, int] = {}  # the same of the last that ended here, whose rows the feed may still bring
 
     async def run(self) -> None:
-        """Until cancelled. What still runs then is left as it is, to be taken up at the next start."""
-        store = self.services.store
-        async with store.leadership():
+        """Until cancelled. What still runs then is left as it is, to be taken up at the next start.
+
+        So it is, too, when the leadership is lost with the database: it is taken up again with the next one.
+        """
+        while True:
             try:
-                cursor = await store.head()
-                for job in await store.read(lambda r: r.select(Job, state=ACTIVE)):
+                async with self.services.store.leadership() as lost:
+                    await self._lead(lost)
+            except errors.DatabaseAway as err:
+                log.warning("jobs wait for the database", error=str(err))
+            await asyncio.sleep(_DATABASE_PAUSE)
+
+    async def _lead(self, lost: asyncio.Event) -> None:
+        """Until the leadership is lost. Raises DatabaseAway."""
+        self._stopping = False
+        tasks = [asyncio.create_task(self._follow(), name="engine-follow"), asyncio.create_task(lost.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            log.warning("this controller no longer leads")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._stop()
+
+    async def _follow(self) -> None:
+        store = self.services.store
+        cursor = await store.head()
+        for job in await store.read(lambda r: r.select(Job, state=ACTIVE)):
+            self._consider(job)
+        while True:
+            try:
+                await store.wait(cursor, timeout=30)
+                rows = await store.feed(cursor)
+                if not rows:
+                    continue
+                ids = self._news(rows)
+                for job in await store.read(_load(ids)) if ids else ():
                     self._consider(job)
-                while True:
-                    await store.wait(cursor, timeout=30)
-                    rows = await store.feed(cursor)
-                    if not rows:
-                        continue
-                    cursor = rows[-1].cursor
-                    ids = self._news(rows)
-                    if ids:
-                        for job in await store.read(_load(ids)):
-                            self._consider(job)
-            finally:
-                await self._stop()
+                cursor = rows[-1].cursor
+            except errors.DatabaseAway as err:
+                # jobs under way go on: each finds out by itself whether it can be recorded
+                log.warning("the change feed is away", error=str(err))
+                await asyncio.sleep(_DATABASE_PAUSE)
 
     def _news(self, rows: list[FeedRow]) -> list[str]:
         """Jobs that are new, or that somebody else changed: of a running one, its cancel flag was set."""
@@ -124,10 +154,10 @@ class Engine:
                 await self._run(job_id)
         except errors.Conflict as err:
             log.info("job left to its other owner", job=job_id, error=str(err))
-        except errors.Backend as err:
-            # the store is away: the job stays as it is and is taken up again when the feed comes back
-            log.error("job interrupted", job=job_id, error=str(err))
-            await asyncio.sleep(1.0)
+        except errors.DatabaseAway as err:
+            # the job stays as it is, and goes on at its first step without a record when the database is back
+            log.warning("job interrupted", job=job_id, error=str(err))
+            await asyncio.sleep(_DATABASE_PAUSE)
             self._running.pop(job_id, None)
             self._spawn(job_id)
             return
@@ -183,7 +213,7 @@ class Engine:
         store = self.services.store
         try:
             return await store.write(claim_and_begin)
-        except errors.Backend:
+        except errors.DatabaseAway:
             raise
         except errors.TrilithError as err:
             # rolled back as a whole: claimed alone, the step fails again, and then as the step that it is
@@ -220,11 +250,18 @@ class Engine:
                 raise
             task.uncancel()
             await self._fail(kind, context, _CANCELLED)
+        except errors.DatabaseAway:
+            raise
         except errors.TrilithError as err:
             step = kind.steps[min(context.job.step, len(kind.steps) - 1)].name
             await self._fail(kind, context, JobError(code=err.code, message=err.message, step=step, hint=err.hint))
         except Exception as err:
             step = kind.steps[min(context.job.step, len(kind.steps) - 1)].name
+            if isinstance(err, OSError) and (known := errors.of_disk(err)) is not None:
+                await self._fail(
+                    kind, context, JobError(code=known.code, message=known.message, step=step, hint=known.hint)
+                )
+                return
             log.exception("bug in a step", job=job.id, kind=job.kind, step=step)
             text = f"{type(err).__name__}: {err}"
             await self._fail(kind, context, JobError(code="bug", message=text, step=step))
@@ -353,6 +390,8 @@ class Engine:
             try:
                 await self._timed(step, undo, context)
                 return ""
+            except errors.DatabaseAway:
+                raise  # it is repeated as a whole when the database is back
             except errors.TrilithError as err:
                 problem = str(err)
             except Exception as err:

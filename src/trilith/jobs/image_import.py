@@ -151,6 +151,8 @@ async def _store(context: Context[ImportArgs]) -> None:
         try:
             await _store_one(context, name)
             kept += 1
+        except errors.DatabaseAway:  # no fault of the store's
+            raise
         except (errors.TooLarge, errors.Backend) as err:
             if args.must_succeed:
                 raise

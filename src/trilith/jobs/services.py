@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trilith.cluster.links import Links
 from trilith.commands.image_stores import Stores
+from trilith.commands.image_uploads import FailedUploads
 from trilith.drivers.contract import NetworkDriver
 from trilith.jobs.sent_plans import SentPlans
 from trilith.store.contract import Store
@@ -34,6 +35,7 @@ class Services:
     cloud_id: str
     convert: Converter | None = None
     sent: SentPlans = field(default_factory=SentPlans)
+    uploads: FailedUploads = field(default_factory=FailedUploads)
 
     @property
     def blobs(self) -> Path:

@@ -46,7 +46,7 @@ from trilith.store.tx import Reader, Tx
 log = structlog.get_logger("reconcile")
 
 #: seconds between attempts while the backend is away: doubled up to the last
-_BACKOFF = (0.25, 30.0)
+_BACKOFF = (0.25, 5.0)
 #: seconds that a change waits for others to come with it; who cannot wait calls ensure_ports
 _LINGER = 0.02
 #: nouns in one backend transaction at most
@@ -272,7 +272,7 @@ class NetworkReconciler:
                 stale = True  # the feed no longer reaches back to the cursor
             except errors.Backend as err:
                 pause = min(max(pause * 2, _BACKOFF[0]), _BACKOFF[1])
-                log.warning("the network backend is away", error=str(err), again_in=pause)
+                log.warning("networks wait for their backend or the database", error=str(err), again_in=pause)
                 await asyncio.sleep(pause)
             except errors.TrilithError as err:
                 log.error("network reconciliation", error=str(err))

@@ -54,10 +54,10 @@ class PlanReconciler:
                 await asyncio.sleep(_LINGER)
                 rows = await store.feed(cursor)
                 if rows:
-                    cursor = rows[-1].cursor
                     news = [row for row in rows if row.noun in _NOUNS]
                     if news:
                         self._unsent |= await store.read(lambda r, news=news: self._touched(r, news))  # type: ignore[misc]
+                    cursor = rows[-1].cursor
             except errors.Missing:
                 cursor = ""  # the feed no longer reaches back
             except errors.Backend as err:
@@ -105,8 +105,8 @@ class PlanReconciler:
     async def _tell(self) -> None:
         """Send what differs. What a node does not take stays for later."""
         for server_id in list(self._unsent):
-            self._unsent.discard(server_id)
             planned = await self._services.store.read(lambda r, id=server_id: self._plan(r, id))  # type: ignore[misc]
+            self._unsent.discard(server_id)
             if planned is None:
                 continue
             node, plan = planned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
@@ -12,13 +13,17 @@ from trilith.store.tx import Reader, Tx
 
 T = TypeVar("T")
 
-__all__ = ["CLOUD", "FEED_RETENTION", "Store"]
+__all__ = ["CLOUD", "DEADLINE", "FEED_RETENTION", "Store"]
 
+#: seconds after which a read or a write that the database did not end raises DatabaseAway; a write may be in then
+DEADLINE = 30.0
 #: seconds for which feed rows are kept; a cursor older than that gets 410 and lists again
 FEED_RETENTION = 24 * 3600.0
 
 
 class Store(Protocol):
+    """All but `open` raise DatabaseAway while the database is away, and serve again by themselves when it is back."""
+
     async def open(self) -> None:
         """Connect, migrate (SQLite: after a copy), take the lock that says no other process writes here."""
         ...
@@ -51,8 +56,11 @@ class Store(Protocol):
         """Purge what is older than the cutoffs, in short transactions between which others write. Rows removed."""
         ...
 
-    def leadership(self) -> AbstractAsyncContextManager[None]:
-        """Held by the one controller that runs jobs and reconciliation; waits for it where several may run."""
+    def leadership(self) -> AbstractAsyncContextManager[asyncio.Event]:
+        """Held by the one controller that runs jobs and reconciliation; waits for it where several may run.
+
+        The event is set when it is lost (the database went away): another controller may have it then.
+        """
         ...
 
     @property

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trilith import errors
 from trilith.model.record import CLOUD, Actor, FeedRow
+from trilith.store import away, migrate, purge
 from trilith.store import cursor as cursors
-from trilith.store import migrate, purge
+from trilith.store.contract import DEADLINE
 from trilith.store.purge import Cutoffs
 from trilith.store.seal import Sealer
 from trilith.store.tx import Reader, Tx, feed_table
@@ -37,10 +38,22 @@ _XMIN = sa.text("txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _SOON = 0.02
 #: seconds between attempts to get the wake-up connection back, and at most between looks without it
 _RELISTEN = 1.0
+#: seconds that connecting may take, and between looks whether a connection that only waits still lives
+_CONNECT, _BEAT = 5.0, 30.0
+#: what asyncpg raises
+_CLIENT = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+def _not_kept(context: sa.engine.ExceptionContext) -> None:
+    """A connection whose server is away goes out of the pool, also where the stream's end has not come yet."""
+    if away.of_postgres(context.sqlalchemy_exception or context.original_exception) is not None:
+        context.is_disconnect = True
 
 
 class PostgresStore:
-    """dsn: postgresql://…; several hosts may be named, asyncpg tries them in order."""
+    """dsn: postgresql://…; several hosts may be named, asyncpg tries them in order. deadline: as contract.DEADLINE."""
+
+    deadline = DEADLINE
 
     def __init__(self, dsn: str, sealer: Sealer) -> None:
         self.dsn = dsn
@@ -60,7 +73,9 @@ class PostgresStore:
             pool_size=8,
             max_overflow=8,
             pool_pre_ping=True,
+            connect_args={"timeout": _CONNECT},
         )
+        sa.event.listen(self._engine.sync_engine, "handle_error", _not_kept)
         try:
             async with self._engine.begin() as conn:
                 # one controller migrates, the others wait for it
@@ -72,16 +87,24 @@ class PostgresStore:
         self._listener = asyncio.create_task(self._listen(), name="store-listen")
 
     @asynccontextmanager
-    async def leadership(self) -> AsyncIterator[None]:
-        conn = await asyncpg.connect(self.dsn)
+    async def leadership(self) -> AsyncIterator[asyncio.Event]:
+        lost = asyncio.Event()
+        async with self._guard():
+            conn = await self._connect("trilith-leader", lost)
+        beat: asyncio.Task[None] | None = None
         try:
-            await conn.execute("SELECT pg_advisory_lock($1)", _LEADER)
-            yield
+            async with self._guard():
+                await conn.execute("SELECT pg_advisory_lock($1)", _LEADER)
+            beat = asyncio.create_task(self._until_lost(conn, lost), name="store-leader")
+            yield lost
         finally:
-            await conn.close()
+            if beat is not None:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
+            conn.terminate()
 
     async def read(self, fn: Callable[[Reader], T]) -> T:
-        async with self._guard(), self._get().connect() as conn:
+        async with self._guard(), away.within(self.deadline), self._get().connect() as conn:
             conn = await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with conn.begin():
                 return await conn.run_sync(lambda sync: fn(Reader(sync, self.sealer)))
@@ -97,14 +120,16 @@ class PostgresStore:
             return result
 
         attempts = 8
-        async with self._guard():
+        async with self._guard(), away.within(self.deadline):
             for attempt in range(attempts):
                 try:
                     async with self._get().begin() as conn:
                         return await conn.run_sync(body)
                 except sa.exc.DBAPIError as err:
-                    if getattr(err.orig, "sqlstate", "") not in _RETRY or attempt == attempts - 1:
+                    if getattr(err.orig, "sqlstate", "") not in _RETRY:
                         raise
+                    if attempt == attempts - 1:
+                        raise errors.Outrun("Other writers were first, again and again.", hint="Repeat it.") from err
                 except errors.Outrun:
                     # read again, what fn changes may be as good as before; a row that fn did not read itself is not
                     if attempt == attempts - 1:
@@ -181,18 +206,35 @@ class PostgresStore:
             lost = asyncio.Event()
             conn = None
             try:
-                conn = await asyncpg.connect(self.dsn, server_settings={"application_name": "trilith-listen"})
-                conn.add_termination_listener(lambda *_a, lost=lost: lost.set())
+                conn = await self._connect("trilith-listen", lost)
                 await conn.add_listener(_CHANNEL, lambda *_a: self._wake())
                 self._listening = True
                 self._wake()  # what was committed while nobody listened
-                await lost.wait()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._until_lost(conn, lost)
+            except (OSError, *_CLIENT):
                 await asyncio.sleep(_RELISTEN)  # a server that is away announces nothing: reconnecting is timed
             finally:
                 self._listening = False
                 if conn is not None and not conn.is_closed():
                     conn.terminate()
+
+    async def _connect(self, name: str, lost: asyncio.Event) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection of its own, outside of the pool. lost: set when it breaks."""
+        conn = await asyncpg.connect(self.dsn, timeout=_CONNECT, server_settings={"application_name": name})
+        conn.add_termination_listener(lambda *_a: lost.set())
+        return conn
+
+    async def _until_lost(self, conn: asyncpg.Connection[asyncpg.Record], lost: asyncio.Event) -> None:
+        """Return, with `lost` set, when the connection is no more. A peer that vanished says nothing: it is asked."""
+        while not lost.is_set():
+            try:
+                async with asyncio.timeout(_BEAT):
+                    await lost.wait()
+            except TimeoutError:
+                try:
+                    await conn.execute("SELECT 1", timeout=_CONNECT)
+                except (OSError, *_CLIENT):
+                    lost.set()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -200,14 +242,15 @@ class PostgresStore:
 
     def _get(self) -> AsyncEngine:
         if self._engine is None:
-            raise errors.Backend("The store is closed.")
+            raise errors.DatabaseAway("The store is closed.")
         return self._engine
 
     @asynccontextmanager
-    async def _guard(self) -> AsyncIterator[Any]:
+    async def _guard(self) -> AsyncIterator[None]:
         try:
             yield
-        except (OSError, sa.exc.InterfaceError, sa.exc.OperationalError) as err:
-            raise errors.Backend(
-                f"The database does not answer: {err}.", hint="The request can be repeated when it is back."
-            ) from err
+        except (OSError, sa.exc.SQLAlchemyError, *_CLIENT) as err:
+            known = away.of_postgres(err)
+            if known is None:
+                raise
+            raise known from err

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import queue
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +23,9 @@ import sqlalchemy as sa
 
 from trilith import errors
 from trilith.model.record import CLOUD, Actor, FeedRow
+from trilith.store import away, migrate, purge
 from trilith.store import cursor as cursors
-from trilith.store import migrate, purge
+from trilith.store.contract import DEADLINE
 from trilith.store.feed_tail import FeedTail
 from trilith.store.purge import Cutoffs
 from trilith.store.seal import Sealer
@@ -34,6 +36,8 @@ T = TypeVar("T")
 #: transactions that may share one commit; bounds the latency of the first
 _GROUP = 64
 _READERS = 2
+#: seconds that a statement waits for a lock of somebody else's (a backup, a shell): well below the store's deadline
+_BUSY = 5.0
 
 
 @dataclass(slots=True)
@@ -45,6 +49,10 @@ class _Job:
 
 
 class SqliteStore:
+    """deadline: as contract.DEADLINE. A thread that hangs in the disk is not ended by it; who waits for it is told."""
+
+    deadline = DEADLINE
+
     def __init__(self, path: Path, sealer: Sealer) -> None:
         self.path = path
         self.sealer = sealer
@@ -64,8 +72,8 @@ class SqliteStore:
         return False
 
     @asynccontextmanager
-    async def leadership(self) -> AsyncIterator[None]:
-        yield
+    async def leadership(self) -> AsyncIterator[asyncio.Event]:
+        yield asyncio.Event()
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -92,54 +100,65 @@ class SqliteStore:
         self._thread.start()
 
     async def read(self, fn: Callable[[Reader], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+        async with away.within(self.deadline):
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
     def _read(self, fn: Callable[[Reader], T]) -> T:
-        conn = getattr(self._local, "conn", None)
-        if conn is None:
-            assert self._reader_engine is not None
-            conn = self._local.conn = self._reader_engine.connect()
-        conn.exec_driver_sql("BEGIN")  # deferred: one snapshot for all of fn
+        """A connection that failed is not used again: the next read opens another."""
         try:
-            return fn(Reader(conn, self.sealer))
-        finally:
-            conn.exec_driver_sql("ROLLBACK")
+            conn = getattr(self._local, "conn", None)
+            if conn is None:
+                assert self._reader_engine is not None
+                conn = self._local.conn = self._reader_engine.connect()
+            conn.exec_driver_sql("BEGIN")  # deferred: one snapshot for all of fn
+            try:
+                return fn(Reader(conn, self.sealer))
+            finally:
+                conn.exec_driver_sql("ROLLBACK")
+        except (sa.exc.DBAPIError, sqlite3.Error) as err:
+            known = away.of_sqlite(err)
+            if known is None:
+                raise
+            _discard(self._local.__dict__.pop("conn", None))
+            raise known from err
 
     async def write(self, fn: Callable[[Tx], T], *, actor: Actor = CLOUD, action: str = "") -> T:
         if self._thread is None or not self._thread.is_alive():
-            raise errors.Backend("The store is closed.")
+            raise errors.DatabaseAway("The store is closed.")
         future: Future[Any] = Future()
         self._queue.put(_Job(fn, actor, action, future))
         # shielded: a caller that goes away does not take back what is being committed
-        result: T = await asyncio.shield(asyncio.wrap_future(future))
+        async with away.within(self.deadline):
+            result: T = await asyncio.shield(asyncio.wrap_future(future))
         return result
 
     def _write_loop(self) -> None:
-        assert self._writer_engine is not None
-        conn = self._writer_engine.connect()
-        try:
-            while (first := self._queue.get()) is not None:
-                group = [first]
-                last = False
-                while len(group) < _GROUP:
-                    try:
-                        more = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if more is None:
-                        last = True
-                        break
-                    group.append(more)
-                self._commit(conn, group)
-                if last:
+        conn: sa.Connection | None = None
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            last = False
+            while len(group) < _GROUP:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
                     break
-        finally:
-            conn.close()
+                if more is None:
+                    last = True
+                    break
+                group.append(more)
+            conn = self._commit(conn, group)
+            if last:
+                break
+        _discard(conn)
 
-    def _commit(self, conn: sa.Connection, group: list[_Job]) -> None:
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+    def _commit(self, conn: sa.Connection | None, group: list[_Job]) -> sa.Connection | None:
+        """One transaction for all of the group. The connection for the next one, None where it is to be opened."""
+        done: list[tuple[_Job, Any, BaseException | None]] = []
         rows: list[FeedRow] = []
         try:
+            if conn is None:
+                assert self._writer_engine is not None
+                conn = self._writer_engine.connect()
             conn.exec_driver_sql("BEGIN IMMEDIATE")
             for job in group:
                 result: Any = None
@@ -151,26 +170,29 @@ class SqliteStore:
                     added = _added(conn, tx) if tx.finish(0) else []
                     conn.exec_driver_sql("RELEASE one")
                     rows += added
-                except BaseException as err:  # noqa: BLE001  handed to the caller, whatever it is
+                except BaseException as err:  # handed to the caller, whatever it is
+                    if not _in_transaction(conn):  # a full disk ends all of it (sqlite.org/lang_transaction.html)
+                        raise
                     conn.exec_driver_sql("ROLLBACK TO one")
                     conn.exec_driver_sql("RELEASE one")
                     failure = _own(err)
-                done.append((job.future, result, failure))
+                done.append((job, result, failure))
             conn.exec_driver_sql("COMMIT")
         except BaseException as err:  # noqa: BLE001  the commit itself failed: every caller of the group learns it
-            if conn.connection.dbapi_connection is not None and conn.connection.dbapi_connection.in_transaction:
-                conn.exec_driver_sql("ROLLBACK")
+            _discard(conn)  # which rolls back, and the next group gets a sound one
+            failed = {id(job): failure for job, _, failure in done if failure is not None}
             for job in group:
-                job.future.set_exception(_own(err))
-            return
+                job.future.set_exception(failed.get(id(job)) or _own(err))
+            return None
         if rows and self._loop is not None and not self._loop.is_closed():
             # before the callers are told: what they have just written they find in the feed
             self._loop.call_soon_threadsafe(self._wake, rows)
-        for future, result, failure in done:
+        for job, result, failure in done:
             if failure is None:
-                future.set_result(result)
+                job.future.set_result(result)
             else:
-                future.set_exception(failure)
+                job.future.set_exception(failure)
+        return conn
 
     def _wake(self, rows: list[FeedRow]) -> None:
         self._tail.extend(rows)
@@ -246,19 +268,26 @@ def _added(conn: sa.Connection, tx: Tx) -> list[FeedRow]:
     ]
 
 
+def _in_transaction(conn: sa.Connection) -> bool:
+    return bool(getattr(conn.connection.dbapi_connection, "in_transaction", False))
+
+
+def _discard(conn: sa.Connection | None) -> None:
+    """Close it for good, whatever state it is in."""
+    if conn is not None:
+        conn.invalidate()
+        conn.close()
+
+
 def _first_connection(engine: sa.Engine) -> None:
     try:
         engine.connect().close()
-    except sa.exc.OperationalError as err:
+    except (sa.exc.DBAPIError, sqlite3.Error) as err:
         raise _own(err) from err
 
 
 def _own(err: BaseException) -> BaseException:
-    if isinstance(err, sa.exc.OperationalError):
-        return errors.Backend(
-            f"The database cannot write: {err.orig}.", hint="Check the space and permissions of the state directory."
-        )
-    return err
+    return away.of_sqlite(err) or err
 
 
 def _engine(path: Path) -> sa.Engine:
@@ -266,7 +295,7 @@ def _engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
         poolclass=sa.pool.NullPool,
-        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": 10},
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _BUSY},
         query_cache_size=1500,
     )
 

@@ -158,6 +158,8 @@ async def _serve(
     except errors.TrilithError as err:
         return refuse(service, err, out, host)
     except Exception as err:
+        if isinstance(err, OSError) and (known := errors.of_disk(err)) is not None:
+            return refuse(service, known, out, host)
         log.exception("bug in a request", path=request.url.path, method=request.method, request_id=request_id)
         return refuse(
             service, errors.Bug(f"Unexpected error ({type(err).__name__}); see {request_id} in the log."), out, host

@@ -120,6 +120,7 @@ STATUS: dict[str, int] = {
     "too_many": 429,
     "no_valid_host": 400,
     "backend": 503,
+    "database": 503,
     "deadline": 504,
     "bug": 500,
 }

@@ -19,6 +19,7 @@ from trilith.commands.image_data import node_name
 from trilith.commands.image_inspection import Inspection
 from trilith.commands.image_signature import signature_of
 from trilith.commands.image_stores import ImageStore
+from trilith.commands.image_uploads import Failed
 from trilith.model.image import BlobFacts, Image, ImageState
 
 log = structlog.get_logger("image")
@@ -52,7 +53,7 @@ async def upload(call: Call) -> None:
     """
     image = await visible(call, "upload_image")
     _check_upload(call)
-    stores, node = call.host.services.stores, node_name(call.host.settings)
+    node = node_name(call.host.settings)
     store = upload_store(call)
     signature = await asyncio.to_thread(signature_of, image.properties, call.host.settings.state)
     image = await call.write(lambda tx: images.begin_upload(tx, image.id, node), "image.upload")
@@ -69,9 +70,7 @@ async def upload(call: Call) -> None:
                 await asyncio.to_thread(sink.keep, blobs.path_of(store.files, facts.sha256))
                 await _activate(call, image, facts, store.name)
     except BaseException as err:
-        await _back(call, image.id, err)
-        if facts is not None:  # the blob may be in place without its reference
-            await asyncio.shield(blobs.collect(call.host.store, stores, [facts.sha256]))
+        await _back(call, image.id, err, facts.sha256 if facts is not None else "")
         raise
 
 
@@ -86,15 +85,14 @@ def _gone(image: Image) -> errors.TrilithError:
     return Gone(f"Image {image.id} could not be found after upload. It was deleted during the upload.")
 
 
-async def _back(call: Call, image_id: str, why: BaseException) -> None:
+async def _back(call: Call, image_id: str, why: BaseException, sha256: str = "") -> None:
     """Also when the request's task is cancelled: then the write goes on shielded, and the sweep of the next start
     covers a process that dies here."""
     reason = str(why) or type(why).__name__
     log.info("upload failed", image=image_id, reason=reason)
-    store = call.host.store
-    await asyncio.shield(
-        store.write(lambda tx: images.fail_upload(tx, image_id, reason), actor=call.actor, action="image.fail_upload")
-    )
+    services = call.host.services
+    failed = Failed(image_id, reason, call.actor, sha256)
+    await asyncio.shield(services.uploads.settle(services.store, services.stores, failed))
 
 
 async def stage(call: Call) -> None:

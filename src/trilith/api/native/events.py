@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,8 @@ from trilith.model.record import FeedRow
 
 #: seconds of silence after which a comment is sent, so that proxies and clients see that the stream lives
 KEEP_ALIVE = 15.0
+#: seconds between looks at a database that is away
+_DATABASE_PAUSE = 1.0
 
 
 class Event(msgspec.Struct):
@@ -66,27 +69,39 @@ async def _stream(call: Call, cursor: str, project: str, nouns: frozenset[str]) 
     try:
         yield b": following\nretry: 2000\n\n"
         while not stopping.is_set():
-            rows = await store.feed(cursor)
+            try:
+                rows = await store.feed(cursor)
+                if not rows:
+                    await _until(store.wait(cursor, timeout=KEEP_ALIVE), stop)
+                    rows = await store.feed(cursor)
+            except errors.DatabaseAway:
+                # a client that is sent away might not come back (HTML, 9.2.3: a 503 ends an EventSource for good)
+                yield b": the database is away\n\n"
+                await _until(asyncio.sleep(_DATABASE_PAUSE), stop)
+                continue
             shown = [r for r in rows if (not project or r.project_id == project) and (not nouns or r.noun in nouns)]
             if shown:
                 yield b"".join(render(r) for r in shown)
             if rows:
                 cursor = rows[-1].cursor
-                if not shown:  # what others changed moves the cursor, too: the next Last-Event-ID is not past retention
-                    yield b"id: %s\n\n" % cursor.encode()
-                continue
-            wait = asyncio.create_task(store.wait(cursor, timeout=KEEP_ALIVE), name="events-wait")
-            try:
-                await asyncio.wait({wait, stop}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await _end(wait)
-            if not await store.feed(cursor, limit=1):
+            if rows and not shown:  # what others changed moves it, too: the next Last-Event-ID is not past retention
+                yield b"id: %s\n\n" % cursor.encode()
+            if not rows:
                 yield b": alive\n\n"
     except errors.Missing:
         # the reader was too slow for the retention: it comes back with its cursor and is told 410
         return
     finally:
         await _end(stop)
+
+
+async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Task[bool]) -> None:
+    """Until the work ends, whose failure is raised, or the cloud is to stop."""
+    task = asyncio.create_task(work, name="events-wait")
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _end(task)
 
 
 async def _end(task: asyncio.Task[None] | asyncio.Task[bool]) -> None:
