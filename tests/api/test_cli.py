@@ -311,3 +311,16 @@ def test_a_command_runs_inside_and_its_exit_code_is_ours(cli: Cli) -> None:
     assert "24" in shell.stdout.partition("size")[2]
     assert cli.json("shell", "e1")["url"].endswith("/shell")
     cli.ok("delete", "e1")
+
+
+def test_figures_of_pillars_are_shown_and_forgotten(cli: Cli) -> None:
+    assert cli.json("benchmark", "show") == {"figures": []}
+    assert cli.json("benchmark", "forget", "sim-1") == {"node": "sim-1", "figures": []}
+    alice = Cli(cli.home, cli.clouds, "alice")
+    assert "trilith:figures:list" in alice.fails("benchmark", "show")
+    assert "administrators" in alice.fails("benchmark", "pillars")
+
+
+def test_simulated_guests_are_not_measured(cli: Cli) -> None:
+    assert "sim-1 is simulated: its guests do not exist" in cli.fails("benchmark", "pillars", "--quick")
+    assert cli.json("benchmark", "show") == {"figures": []}

@@ -8,7 +8,22 @@ import sys
 import typer
 
 from trilith import errors
-from trilith.cli import doctor, down, explain, flavor, image, inside, jobs, launch, network, servers, top, up, version
+from trilith.cli import (
+    benchmark,
+    doctor,
+    down,
+    explain,
+    flavor,
+    image,
+    inside,
+    jobs,
+    launch,
+    network,
+    servers,
+    top,
+    up,
+    version,
+)
 
 #: characters of an error, some lines of a terminal
 _LONGEST = 600
@@ -40,6 +55,7 @@ _HERE, _SERVERS, _MORE = "This machine", "Servers", "What they are made of"
 app.command("up", rich_help_panel=_HERE)(up.up)
 app.command("down", rich_help_panel=_HERE)(down.down)
 app.command("doctor", rich_help_panel=_HERE)(doctor.doctor)
+app.add_typer(benchmark.app, name="benchmark", rich_help_panel=_HERE)
 app.command("launch", rich_help_panel=_SERVERS)(launch.launch)
 app.command("explain", rich_help_panel=_SERVERS)(explain.explain)
 app.command("list", rich_help_panel=_SERVERS)(servers.list_servers)

@@ -75,6 +75,10 @@ class Native:
         found = self._optional("GET", "/jobs", params={"resource_id": resource_id}) or {}
         return [j for j in found.get("jobs", []) if j.get("resource_id") == resource_id]
 
+    def figures(self, node: str = "") -> list[dict[str, Any]]:
+        """What pillars cost, as it was measured: of one node, or all."""
+        return list(self._call("GET", "/figures", params={"node": node} if node else {}).get("figures", []))
+
     # ---- asking
 
     def explain(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +86,12 @@ class Native:
         return self._call("POST", "/explain", json=request)
 
     # ---- doing
+
+    def keep_figures(self, node: str, pillar: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._call("PUT", f"/figures/{quote(node, safe='')}/{quote(pillar)}", json=body)
+
+    def forget_figures(self, node: str) -> None:
+        self._call("DELETE", f"/figures/{quote(node, safe='')}")
 
     def cancel(self, job_id: str) -> None:
         self._call("POST", f"/jobs/{quote(job_id)}/cancel")
