@@ -266,7 +266,8 @@ def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork,
         config_drives=None,
         metadata=None,
     )
-    return Agent(guests, node=node, cloud_id=cloud_id, report_seconds=settings.reconcile_seconds, simulated=True)
+    return Agent(guests, node=node, cloud_id=cloud_id, report_seconds=settings.reconcile_seconds, simulated=True,
+                 bandwidth=settings.bandwidth)  # fmt: skip
 
 
 class Tasks:

@@ -92,6 +92,9 @@ class Settings:
     cpu_allocation_ratio: float = 16.0
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
+    #: kbit/s that this node's servers may be promised together (QoS rules minimum_bandwidth), 0 for no promises
+    egress_kbps: int = 0
+    ingress_kbps: int = 0
     #: MiB of memory kept for the host
     reserved_memory_mib: int = 512
     #: GiB of the pool for containers' own writes
@@ -133,6 +136,12 @@ class Settings:
                 )
             found[issuer] = audience
         return found
+
+    @property
+    def bandwidth(self) -> dict[str, int]:
+        """kbit/s to be promised, by Placement's resource classes; what is 0 is not in it."""
+        both = {"NET_BW_EGR_KILOBIT_PER_SEC": self.egress_kbps, "NET_BW_IGR_KILOBIT_PER_SEC": self.ingress_kbps}
+        return {name: amount for name, amount in both.items() if amount > 0}
 
     @property
     def host(self) -> str:

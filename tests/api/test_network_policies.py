@@ -122,10 +122,10 @@ async def test_qos_policies_reach_ports_networks_and_floating_ips(cloud: ApiClou
     assert await admin.fault("POST", marks, 400, {"dscp_marking_rule": {"dscp_mark": 1}}) == "InvalidInput"
     await admin("POST", marks, 201, {"dscp_marking_rule": {"dscp_mark": 46}})
     # what is not in force is refused and not listed
-    refused = f"/qos/policies/{policy['id']}/minimum_bandwidth_rules"
-    assert await admin.fault("POST", refused, 400, {"minimum_bandwidth_rule": {"min_kbps": 1}}) == "QosRuleNotSupported"
+    refused = f"/qos/policies/{policy['id']}/packet_rate_limit_rules"
+    assert await admin.fault("POST", refused, 400, {"packet_rate_limit_rule": {"max_kpps": 1}}) == "QosRuleNotSupported"
     types = {t["type"] for t in (await member("GET", "/qos/rule-types", 200))["rule_types"]}
-    assert types == {"bandwidth_limit", "dscp_marking"}
+    assert types == {"bandwidth_limit", "minimum_bandwidth", "dscp_marking"}
     await member("POST", rules, 403, {"bandwidth_limit_rule": limit})
 
     network, _ = await net(member, qos_policy_id=policy["id"])

@@ -7,6 +7,7 @@ the stream is opened again as soon as somebody listens.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +30,7 @@ _RETRY_MOST = 5.0
 
 class Agent:
     """guests: this node's; node: its name; report_seconds: between full reports of facts. posts: what the guests post
-    to the metadata service."""
+    to the metadata service. bandwidth: kbit/s that its servers may be promised together, by resource class."""
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class Agent:
         report_seconds: float = 30.0,
         simulated: bool = False,
         posts: Posts | None = None,
+        bandwidth: Mapping[str, int] | None = None,
     ) -> None:
         self.guests = guests
         self.node = node
         self.cloud_id = cloud_id
         self._simulated = simulated
         self._posts = posts or Posts()
+        self._bandwidth = dict(bandwidth or {})
         self._report_seconds = report_seconds
         self._epochs: dict[str, int] = {}
         self._facts: HostFacts | None = None
@@ -190,6 +193,7 @@ class Agent:
             name: max(f.inventories.get(name, 0) for f in found) for name in ("VCPU", "MEMORY_MB", "DISK_GB")
         }
         inventories["DISK_GB"] = inventories["DISK_GB"] or free // 1024
+        inventories |= self._bandwidth
         return HostFacts(
             hostname=self.node,
             pillars=tuple(p for f in found for p in f.pillars),

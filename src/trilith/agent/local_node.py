@@ -94,6 +94,7 @@ class LocalNode:
             cloud_id=self.cloud_id,
             report_seconds=self.settings.reconcile_seconds,
             posts=posts,
+            bandwidth=self.settings.bandwidth,
         )
 
     @property

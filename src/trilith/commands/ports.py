@@ -23,6 +23,7 @@ from trilith.commands.network_faults import (
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.port_addresses import assign, subnets_of
+from trilith.commands.server_resources import refit_all
 from trilith.model.dhcp_options import dhcp_option, known_option
 from trilith.model.network import (
     AddressPair,
@@ -218,6 +219,8 @@ def update_port(
         _check_options(changes.get("dhcp_options", port.dhcp_options), changes.get("fixed_ips", port.fixed_ips))
     before, port = port, tx.change(port, **changes)
     _spread(tx, before, port)
+    if "qos_policy_id" in changes:
+        refit_all(tx, [port])
     return port
 
 

@@ -10,14 +10,16 @@ from trilith.commands.network_faults import (
     InvalidInput,
     QosPolicyInUse,
     QosPolicyNotFound,
+    QosRuleNotSupported,
     QoSRuleParameterConflict,
     QoSRulesConflict,
 )
 from trilith.commands.network_generation import bump
 from trilith.commands.network_rbac import share, unshare
 from trilith.commands.network_search import visible
+from trilith.commands.server_resources import refit_all
 from trilith.model.network import FloatingIp, Network, Port, Rbac, Router
-from trilith.model.network_qos import QosPolicy, QosRule
+from trilith.model.network_qos import MINIMUM, QosPolicy, QosRule
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx, new_id
 
@@ -96,7 +98,8 @@ def delete_policy(tx: Tx, policy: QosPolicy) -> None:
 
 
 def create_rule(tx: Tx, policy: QosPolicy, kind: str, **fields: Any) -> QosRule:
-    """fields: QosRule's. Raises QoSRulesConflict (one a direction, one mark), InvalidInput."""
+    """fields: QosRule's. Raises QoSRulesConflict (one a direction, one mark; a promise above the limit), InvalidInput,
+    QosRuleNotSupported, and QosPlacementAllocationUpdateConflict for a promise that a server's node cannot keep."""
     rule = QosRule(id=new_id(), policy_id=policy.id, kind=kind, **fields)
     _check(tx, rule)
     rule = tx.add(rule)
@@ -116,6 +119,7 @@ def update_rule(tx: Tx, policy: QosPolicy, rule: QosRule, **fields: Any) -> QosR
 
 
 def delete_rule(tx: Tx, policy: QosPolicy, rule: QosRule) -> None:
+    """Raises QosPlacementAllocationUpdateConflict for a promise to a server that is moving."""
     tx.remove(rule)
     _changed(tx, policy)
 
@@ -129,7 +133,23 @@ def _check(tx: Tx, rule: QosRule) -> None:
         raise InvalidInput(
             f"Invalid input for max_kbps. Reason: '{rule.max_kbps}' is not from 1 to {MOST_KBPS}.", field="max_kbps"
         )
-    for other in tx.select(QosRule, policy_id=rule.policy_id, kind=rule.kind):
+    if rule.kind == MINIMUM and not 1 <= rule.min_kbps <= MOST_KBPS:
+        raise InvalidInput(
+            f"Invalid input for min_kbps. Reason: '{rule.min_kbps}' is not from 1 to {MOST_KBPS}.", field="min_kbps"
+        )
+    if rule.kind == MINIMUM and (used := tx.first(FloatingIp, qos_policy_id=rule.policy_id)) is not None:
+        raise _not_of_floating_ips(rule.policy_id, used.id)
+    rules = tx.select(QosRule, policy_id=rule.policy_id)
+    for other in rules:
+        least, most = (rule, other) if rule.kind == MINIMUM else (other, rule)
+        related = (least.kind, most.kind) == (MINIMUM, BANDWIDTH) and least.direction == most.direction
+        if related and least.min_kbps > most.max_kbps:
+            raise QoSRuleParameterConflict(
+                f"Unable to add the rule {rule.id} to policy {rule.policy_id}: {least.min_kbps} kbit/s are more than "
+                f"the limit of {most.max_kbps}.",
+                field="min_kbps" if rule is least else "max_kbps",
+            )
+    for other in (r for r in rules if r.kind == rule.kind):
         if other.id != rule.id and (rule.kind == DSCP or other.direction == rule.direction):
             raise QoSRulesConflict(
                 f"Rule {rule.kind} (id={rule.id}) can't be added to policy {rule.policy_id} as it conflicts with rule "
@@ -140,7 +160,9 @@ def _check(tx: Tx, rule: QosRule) -> None:
 def _changed(tx: Tx, policy: QosPolicy) -> None:
     """The policy's own revision grows with its rules, and all that it is bound to is made anew."""
     tx.change(tx.get(QosPolicy, policy.id))
-    bump(tx, Port, [p.id for p in tx.select(Port, qos_policy_id=policy.id)])
+    ports = tx.select(Port, qos_policy_id=policy.id)
+    bump(tx, Port, [p.id for p in ports])
+    refit_all(tx, ports)
     for network in tx.select(Network, qos_policy_id=policy.id):
         network_changed(tx, network.id)
     bump(tx, Router, [f.router_id for f in tx.select(FloatingIp, qos_policy_id=policy.id)])
@@ -149,8 +171,9 @@ def _changed(tx: Tx, policy: QosPolicy) -> None:
 def network_changed(tx: Tx, network_id: str) -> None:
     """Ports without a policy of their own follow their network's."""
     t = REGISTRY[Port].table.c
-    bump(tx, Port, [p.id for p in tx.select(Port, ~t.device_owner.like("network:%"), network_id=network_id,
-                                            qos_policy_id="")])  # fmt: skip
+    ports = tx.select(Port, ~t.device_owner.like("network:%"), network_id=network_id, qos_policy_id="")
+    bump(tx, Port, [p.id for p in ports])
+    refit_all(tx, ports)
 
 
 def check(tx: Tx, policy_id: str) -> str:
@@ -161,6 +184,23 @@ def check(tx: Tx, policy_id: str) -> str:
     if not tx.select(QosPolicy, *clauses, id=policy_id, limit=1):
         raise QosPolicyNotFound(f"QoS policy {policy_id} could not be found.", field="qos_policy_id")
     return policy_id
+
+
+def check_of_floating_ip(tx: Tx, policy_id: str) -> str:
+    """As `check`. Raises QosRuleNotSupported for a policy that promises bandwidth: a floating IP is no server's share
+    of a node."""
+    if policy_id and tx.first(QosRule, policy_id=check(tx, policy_id), kind=MINIMUM) is not None:
+        raise _not_of_floating_ips(policy_id, "")
+    return policy_id
+
+
+def _not_of_floating_ips(policy_id: str, floating_id: str) -> QosRuleNotSupported:
+    which = f"floating IP {floating_id}" if floating_id else "floating IPs"
+    return QosRuleNotSupported(
+        f"Rule {MINIMUM} of policy {policy_id} is not supported by {which}.",
+        hint="Bind such a policy to ports and networks.",
+        field="qos_policy_id",
+    )
 
 
 def default_of(tx: Tx, project_id: str) -> str:

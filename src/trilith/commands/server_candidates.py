@@ -12,6 +12,7 @@ import msgspec
 
 from trilith import errors
 from trilith.commands.server_details import HINTS
+from trilith.commands.server_resources import added, bandwidth
 from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
 from trilith.model.server import Server, ServerGroup
 from trilith.placement.choose import forms_allow, wanted_pillar
@@ -29,7 +30,7 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
     hints = _hints(found)
     return Demand(
         vcpus=found.flavor.vcpus,
-        named=named_resources(extra, found.image_properties),
+        named=added(named_resources(extra, found.image_properties), bandwidth(reader, found.id)),
         memory_mib=found.flavor.ram,
         disk_gib=found.flavor.disk,
         pillars=forms_allow(found.image_format, found.image_properties),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, consoles, ports, quota, server_moves, server_networks, server_root
+from trilith.commands import blobs, consoles, ports, quota, server_moves, server_networks, server_resources, server_root
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import (
     check_sizes,
@@ -179,13 +179,14 @@ def inject_network_info(tx: Tx, server: Server) -> Server:
 
 
 def attach_port(tx: Tx, actor: Actor, server: Server, request: NetworkRequest) -> Port:
-    """Raises Conflict for a port in use, Invalid where the request names nothing usable, Unsupported for a running
-    server whose node cannot add interfaces to it."""
+    """Raises Conflict for a port in use or one that is promised more bandwidth than the node has left, Invalid where
+    the request names nothing usable, Unsupported for a running server whose node cannot add interfaces to it."""
     model.require(server, "attaching")
     _require_hotplug(tx, server)
     port = server_networks.attach(tx, actor, server, (request,))[0]
     if server.node:
         port = ports.bind_port(tx, port, server.node, server.id, server_networks.OWNER)
+        server_resources.refit(tx, server.id)
     job = submit_job(tx, server, "server.attach_port", args.PortChange(port_id=port.id), action="attach_interface")
     tx.change(server, **model.begin(server, "attaching"), job_id=job.id)
     return port

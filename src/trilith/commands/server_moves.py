@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands import allocations, blobs, consoles, server_root
+from trilith.commands import allocations, blobs, consoles, server_resources, server_root
 from trilith.commands.servers import node_of, require_capability, submit_job
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
@@ -176,7 +176,7 @@ def hand_over(tx: Tx, server: Server, migration: Migration, dest: str, flavor: F
         tx,
         consumer_id=server.id,
         provider_id=target.id,
-        resources=resources_of(flavor, server.image_properties),
+        resources=server_resources.of_server(tx, server, flavor),
         project_id=server.project_id,
         user_id=server.user_id,
     )

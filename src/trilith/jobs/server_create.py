@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
-from trilith.commands import allocations, ports
+from trilith.commands import allocations, ports, server_resources
 from trilith.commands.server_candidates import candidates, demand_of
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, image_presence, server_plan, vendor_data
@@ -23,7 +23,6 @@ from trilith.model.node import Node, ResourceProvider
 from trilith.model.plan import GuestPlan
 from trilith.model.server import IdRange, Server
 from trilith.placement.choose import CONTAINER_FORMATS, Decision, choose
-from trilith.placement.flavor_specs import resources_of
 from trilith.reconcile.networks import ensure_ports
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -56,7 +55,7 @@ def place(tx: Tx, found: Server, decision: Decision) -> Server:
         tx,
         consumer_id=found.id,
         provider_id=provider.id,
-        resources=resources_of(found.flavor, found.image_properties),
+        resources=server_resources.of_server(tx, found),
         project_id=found.project_id,
         user_id=found.user_id,
     )

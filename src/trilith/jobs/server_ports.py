@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith.agent.calls import PlanArgs, PortArgs
-from trilith.commands import ports
+from trilith.commands import ports, server_resources
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, require_node, server
@@ -61,6 +61,7 @@ def _drop(tx: Tx, port_id: str) -> None:
         ports.delete_port(tx, port)
     else:
         ports.unbind(tx, port)
+    server_resources.refit(tx, port.device_id)
 
 
 ATTACH_PORT = Kind(

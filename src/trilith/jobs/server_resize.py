@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trilith.agent.calls import PlanArgs, ServerArgs, StopArgs
-from trilith.commands import allocations, quota, server_moves
+from trilith.commands import allocations, quota, server_moves, server_resources
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import (
@@ -25,7 +25,6 @@ from trilith.model.guest import PowerState
 from trilith.model.job import Job, JobError
 from trilith.model.node import ResourceProvider
 from trilith.model.server import FlavorData, Migration, Server
-from trilith.placement.flavor_specs import resources_of
 from trilith.store.tx import Tx
 
 #: system_metadata key: whether the server ran before its resize
@@ -38,7 +37,7 @@ def reclaim(tx: Tx, found: Server, flavor: FlavorData, *, also: FlavorData | Non
     provider = tx.first(ResourceProvider, name=found.node)
     assert provider is not None, found.node
     allocations.release(tx, found.id)
-    one, other = (resources_of(f, found.image_properties) for f in (flavor, also or flavor))
+    one, other = (server_resources.of_server(tx, found, f) for f in (flavor, also or flavor))
     allocations.claim(
         tx,
         consumer_id=found.id,

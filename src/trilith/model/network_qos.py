@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from trilith.model.record import Record
 
+#: the kind of rule that promises bandwidth: kept by placement, which gives away no more than a node has
+MINIMUM = "minimum_bandwidth"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QosPolicy(Record):
@@ -21,7 +24,8 @@ class QosPolicy(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QosRule(Record):
-    """kind: bandwidth_limit (max_kbps, max_burst_kbps, direction) or dscp_marking (dscp_mark, of what guests send).
+    """kind: bandwidth_limit (max_kbps, max_burst_kbps, direction), minimum_bandwidth (min_kbps, direction) or
+    dscp_marking (dscp_mark, of what guests send).
 
     direction is seen from the guest: egress is what it sends.
     """
@@ -30,5 +34,6 @@ class QosRule(Record):
     kind: str
     direction: str = "egress"
     max_kbps: int = 0
+    min_kbps: int = 0
     max_burst_kbps: int = 0
     dscp_mark: int = -1

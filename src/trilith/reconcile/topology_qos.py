@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from trilith.model.network_qos import QosRule
+from trilith.model.network_qos import MINIMUM, QosRule
 from trilith.model.record import Record
 from trilith.model.topology import QosSpec
 from trilith.store.mapping import REGISTRY
@@ -17,10 +17,10 @@ CHUNK = 500
 
 
 def limits(reader: Reader, policy_ids: Iterable[str]) -> dict[str, tuple[QosSpec, ...]]:
-    """Policy → its rules."""
+    """Policy → its rules, but for promises of bandwidth: those are placement's."""
     wanted = sorted({p for p in policy_ids if p})
     found = by(chunked(reader, QosRule, wanted, "policy_id"), "policy_id") if wanted else {}
-    return {policy: tuple(_rule(r) for r in rules) for policy, rules in found.items()}
+    return {policy: tuple(_rule(r) for r in rules if r.kind != MINIMUM) for policy, rules in found.items()}
 
 
 def _rule(rule: QosRule) -> QosSpec:

@@ -64,10 +64,16 @@ _ALL = tuple(
         ("network-ip-availability", "Network IP Availability", "Addresses used and left."),
         ("pagination", "Pagination support", "Pages by limit and marker."),
         ("port-forwarding-description", "Port Forwarding Description", "A description of each forwarded port."),
+        ("port-resource-request", "Port Resource Request", "What a port asks of its server's node (administrators)."),
         ("port-security", "Port Security", "Spoofing protection, to be switched off."),
         ("project-id", "project_id field enabled", "project_id beside tenant_id."),
         ("provider", "Provider Network", "Physical networks, VLAN and flat."),
         ("qos", "Quality of Service", "Limits and marks of ports, networks and floating IPs."),
+        (
+            "qos-bw-minimum-ingress",
+            "Ingress direction for QoS minimum bandwidth rule",
+            "Promises of what is got, beside those of what is sent.",
+        ),
         (
             "qos-bw-limit-direction",
             "Direction for QoS bandwidth limit rule",

@@ -184,7 +184,7 @@ def _make(call: Call, tx: Tx, wanted: FloatingIpCreate) -> FloatingIp:
         description=wanted.description,
         dns_name=wanted.dns_name,
         dns_domain=wanted.dns_domain,
-        qos_policy_id=qos.check(tx, wanted.qos_policy_id or ""),
+        qos_policy_id=qos.check_of_floating_ip(tx, wanted.qos_policy_id or ""),
         tags=tuple(wanted.tags),
     )
 
@@ -205,7 +205,9 @@ async def update(call: Call) -> Answer:
             port=port,
             fixed_ip_address=wanted.fixed_ip_address or "",
             description=wanted.description,
-            qos_policy_id=UNSET if wanted.qos_policy_id is UNSET else qos.check(tx, wanted.qos_policy_id or ""),
+            qos_policy_id=UNSET
+            if wanted.qos_policy_id is UNSET
+            else qos.check_of_floating_ip(tx, wanted.qos_policy_id or ""),
         )
 
     return await listing.change(call, NOUN, act)

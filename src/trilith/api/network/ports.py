@@ -22,6 +22,7 @@ from trilith.commands import ports as commands
 from trilith.commands import qos, subnets
 from trilith.commands.network_faults import InvalidInput, PortNotFound
 from trilith.commands.network_search import contains
+from trilith.commands.server_resources import promised, refit_all
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, IpAddress, Network, Port, domain_of
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
@@ -55,6 +56,13 @@ class Assignment(Struct):
     fqdn: str
 
 
+class ResourceRequest(Struct):
+    """What the port asks of the node of its server: traits, and amounts by resource class."""
+
+    required: list[str]
+    resources: dict[str, int]
+
+
 class PortView(Standard, kw_only=True):
     name: str
     network_id: str
@@ -79,6 +87,7 @@ class PortView(Standard, kw_only=True):
     trunk_details: trunk_details.TrunkDetails | UnsetType = UNSET
     qos_policy_id: str | None
     qos_network_policy_id: str | None
+    resource_request: ResourceRequest | UnsetType | None = UNSET
     tags: tuple[str, ...]
 
 
@@ -123,7 +132,13 @@ class UpdateBody(Struct):
 def view(reader: Reader, rows: Sequence[Port], who: Viewer) -> list[PortView]:
     networks = {n.id: n for n in reader.select(Network, id={p.network_id for p in rows})}
     trunks = trunk_details.of(reader, rows)
-    return [_view(p, networks.get(p.network_id), who.admin, trunks.get(p.id)) for p in rows]
+    views = [_view(p, networks.get(p.network_id), who.admin, trunks.get(p.id)) for p in rows]
+    if who.admin:
+        promises = promised(reader, [v.qos_policy_id or v.qos_network_policy_id or "" for v in views])
+        for made in views:
+            wanted = promises.get(made.qos_policy_id or made.qos_network_policy_id or "")
+            made.resource_request = ResourceRequest(required=[], resources=wanted) if wanted else None
+    return views
 
 
 def _view(port: Port, network: Network | None, admin: bool, trunk: trunk_details.TrunkDetails | None) -> PortView:
@@ -373,5 +388,6 @@ async def delete(call: Call) -> Answer:
             subnets.renew_metadata_port(tx, port)
         else:
             commands.delete_port(tx, port)
+            refit_all(tx, [port])
 
     return await listing.remove(call, NOUN, act)

@@ -1,7 +1,8 @@
 """Policies of quality of service and their rules.
 
-Limits and marks are in force (meters and marks of the logical switches). Guaranteed bandwidth and packet rates are
-not: this datapath cannot keep them, so such rules are refused and their types not listed.
+Limits and marks are in force (meters and marks of the logical switches). A minimum of bandwidth is in force where
+servers are placed: no node promises more than it has. Packet rates are not: nothing here could keep them, so such rules
+are refused and their types not listed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from trilith.api.network.networks import Given, Name
 from trilith.commands import qos as commands
 from trilith.commands.network_faults import QosPolicyNotFound, QosRuleNotFound, QosRuleNotSupported
 from trilith.commands.qos import BANDWIDTH, DSCP
-from trilith.model.network_qos import QosPolicy, QosRule
+from trilith.model.network_qos import MINIMUM, QosPolicy, QosRule
 from trilith.store.tx import Reader, Tx
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -31,6 +32,7 @@ class RuleView(Struct, kw_only=True):
     id: str
     max_kbps: int | UnsetType = UNSET
     max_burst_kbps: int | UnsetType = UNSET
+    min_kbps: int | UnsetType = UNSET
     direction: str | UnsetType = UNSET
     dscp_mark: int | UnsetType = UNSET
     type: str | UnsetType = UNSET
@@ -84,6 +86,18 @@ class BandwidthUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     direction: Literal["ingress", "egress"] | UnsetType = UNSET
 
 
+class MinimumCreate(Struct, kw_only=True, forbid_unknown_fields=True):
+    min_kbps: int | str
+    direction: Literal["ingress", "egress"] = "egress"
+    project_id: Given = UNSET
+    tenant_id: Given = UNSET
+
+
+class MinimumUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
+    min_kbps: int | str | UnsetType = UNSET
+    direction: Literal["ingress", "egress"] | UnsetType = UNSET
+
+
 class MarkCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     dscp_mark: int | str
     project_id: Given = UNSET
@@ -100,6 +114,14 @@ class CreateBandwidthBody(Struct):
 
 class UpdateBandwidthBody(Struct):
     bandwidth_limit_rule: BandwidthUpdate
+
+
+class CreateMinimumBody(Struct):
+    minimum_bandwidth_rule: MinimumCreate
+
+
+class UpdateMinimumBody(Struct):
+    minimum_bandwidth_rule: MinimumUpdate
 
 
 class CreateMarkBody(Struct):
@@ -128,6 +150,8 @@ def _rule(rule: QosRule, *, of_policy: bool = False) -> RuleView:
     view = RuleView(id=rule.id)
     if rule.kind == BANDWIDTH:
         view.max_kbps, view.max_burst_kbps, view.direction = rule.max_kbps, rule.max_burst_kbps, rule.direction
+    elif rule.kind == MINIMUM:
+        view.min_kbps, view.direction = rule.min_kbps, rule.direction
     else:
         view.dscp_mark = rule.dscp_mark
     if of_policy:
@@ -200,7 +224,7 @@ async def delete(call: Call) -> Answer:
 
 # ---- rules
 
-KEYS = {BANDWIDTH: "bandwidth_limit_rule", DSCP: "dscp_marking_rule"}
+KEYS = {BANDWIDTH: "bandwidth_limit_rule", MINIMUM: "minimum_bandwidth_rule", DSCP: "dscp_marking_rule"}
 
 
 def rules_index(kind: str) -> Handler:
@@ -212,7 +236,7 @@ def rules_index(kind: str) -> Handler:
         def read(reader: Reader) -> list[RuleView]:
             policy = listing.fetch(reader, NOUN, who, call.params["policy"])
             found = [_rule(r) for r in reader.select(QosRule, policy_id=policy.id, kind=kind)]
-            for name in ("id", "max_kbps", "max_burst_kbps", "direction", "dscp_mark"):
+            for name in ("id", "max_kbps", "max_burst_kbps", "min_kbps", "direction", "dscp_mark"):
                 if values := call.all(name):
                     found = [r for r in found if str(getattr(r, name)) in values]
             return found
@@ -245,7 +269,8 @@ def _find(reader: Reader, call: Call, who: Viewer, kind: str) -> tuple[QosPolicy
 
 def rules_create(kind: str) -> Handler:
     async def handler(call: Call) -> Answer:
-        """201: the rule, in force on all that the policy is bound to. 400: out of bounds. 409: there is such a one."""
+        """201: the rule, in force on all that the policy is bound to. 400: out of bounds, or not for floating IPs. 409:
+        there is such a one, or the node of a server has not that much to promise."""
         who, fields = listing.viewer(call), _fields(kind, call.body)
 
         def body(tx: Tx) -> QosRule:
@@ -294,7 +319,7 @@ def _fields(kind: str, body: Any) -> dict[str, Any]:
     if kind == DSCP:
         return {} if wanted.dscp_mark is UNSET else {"dscp_mark": listing.integer(wanted.dscp_mark, "dscp_mark", 0, 63)}
     fields: dict[str, Any] = {} if wanted.direction is UNSET else {"direction": wanted.direction}
-    for name in ("max_kbps", "max_burst_kbps"):
+    for name in ("min_kbps",) if kind == MINIMUM else ("max_kbps", "max_burst_kbps"):
         value = getattr(wanted, name)
         if value is not UNSET:
             fields[name] = listing.integer(value, name, 0, commands.MOST_KBPS)
@@ -302,11 +327,11 @@ def _fields(kind: str, body: Any) -> dict[str, Any]:
 
 
 async def refuse_rule(call: Call) -> Answer:
-    """400: this datapath cannot keep such a promise."""
+    """400: nothing here could keep it."""
     kind = call.request.url.path.removesuffix("/").split("/")[-1].removesuffix("_rules")
     raise QosRuleNotSupported(
-        f"Rule {kind} is not supported: the datapath cannot guarantee bandwidth or limit packet rates.",
-        hint="There are bandwidth_limit and dscp_marking.",
+        f"Rule {kind} is not supported: the datapath counts no packet rates.",
+        hint="There are bandwidth_limit, minimum_bandwidth and dscp_marking.",
     )
 
 
@@ -323,6 +348,7 @@ _PARAMETERS: dict[str, list[dict[str, Any]]] = {
         _range("max_burst_kbps", 0, commands.MOST_KBPS),
         _DIRECTIONS,
     ],
+    MINIMUM: [_range("min_kbps", 1, commands.MOST_KBPS), _DIRECTIONS],
     DSCP: [
         {
             "parameter_name": "dscp_mark",
@@ -346,4 +372,6 @@ async def rule_type(call: Call) -> Answer:
     kind = call.params["type"]
     if kind not in _PARAMETERS:
         raise QosRuleNotFound(f"Rule type {kind} could not be found.")
-    return Answer({"rule_type": RuleTypeDetails(kind, [Driver("ovn", _PARAMETERS[kind])])})
+    return Answer(
+        {"rule_type": RuleTypeDetails(kind, [Driver("placement" if kind == MINIMUM else "ovn", _PARAMETERS[kind])])}
+    )

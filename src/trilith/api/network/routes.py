@@ -80,14 +80,19 @@ def _rules(kind: str, create: type[Any], update: type[Any]) -> list[Route]:
     base = f"/v2.0/qos/policies/{{policy}}/{kind}_rules"
     alias = f"/v2.0/qos/alias_{kind}_rules/{{id}}"
     found = [
-        Route("GET", base, qos.rules_index(kind), query=("id", "max_kbps", "max_burst_kbps", "direction", "dscp_mark")),
+        Route(
+            "GET",
+            base,
+            qos.rules_index(kind),
+            query=("id", "max_kbps", "max_burst_kbps", "min_kbps", "direction", "dscp_mark"),
+        ),
         Route("POST", base, qos.rules_create(kind), body=create, ok=201, statuses=(409,)),
     ]
     for one in (f"{base}/{{id}}", alias):
         found += [
             Route("GET", one, qos.rules_show(kind)),
             Route("PUT", one, qos.rules_update(kind), body=update, statuses=(409,)),
-            Route("DELETE", one, qos.rules_delete(kind), ok=204),
+            Route("DELETE", one, qos.rules_delete(kind), ok=204, statuses=(409,)),
         ]
     return found
 
@@ -183,10 +188,11 @@ ROUTES: tuple[Route, ...] = (
     ),
     *_crud(qos.NOUN, (qos.create, qos.CreatePolicyBody), (qos.update, qos.UpdatePolicyBody), qos.delete),
     *_rules("bandwidth_limit", qos.CreateBandwidthBody, qos.UpdateBandwidthBody),
+    *_rules("minimum_bandwidth", qos.CreateMinimumBody, qos.UpdateMinimumBody),
     *_rules("dscp_marking", qos.CreateMarkBody, qos.UpdateMarkBody),
     *(
         Route("POST", f"/v2.0/qos/policies/{{policy}}/{kind}_rules", qos.refuse_rule)
-        for kind in ("minimum_bandwidth", "packet_rate_limit", "minimum_packet_rate")
+        for kind in ("packet_rate_limit", "minimum_packet_rate")
     ),
     Route("GET", "/v2.0/qos/rule-types", qos.rule_types, query=("type",)),
     Route("GET", "/v2.0/qos/rule-types/{type}", qos.rule_type),

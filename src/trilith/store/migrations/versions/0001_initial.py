@@ -373,7 +373,11 @@ def upgrade() -> None:
     table("qos_policies", RECORD, "name:text project_id:text description:text shared:bool default:bool tags:text")
     index("qos_policies_id", "qos_policies", "id", unique=True)
     index("qos_policies_project_id", "qos_policies", "project_id")
-    table("qos_rules", RECORD, "policy_id:text kind:text direction:text max_kbps:big max_burst_kbps:big dscp_mark:big")
+    table(
+        "qos_rules",
+        RECORD,
+        "policy_id:text kind:text direction:text max_kbps:big min_kbps:big max_burst_kbps:big dscp_mark:big",
+    )
     index("qos_rules_id", "qos_rules", "id", unique=True)
     index("qos_rules_policy_id", "qos_rules", "policy_id")
     table("quota_uses", RECORD, "project_id:text resource:text used:big parent_id:text")
