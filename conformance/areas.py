@@ -148,6 +148,11 @@ def wants_any_format(why: str) -> bool:
     return "format enforcement" in why
 
 
+def wants_unified_limits(why: str) -> bool:
+    """Whether a test was skipped because servers are counted by quota sets, not by Keystone's limits."""
+    return "unified limits are not enabled" in why
+
+
 def share(tests: Iterable[str], part: float) -> list[str]:
     """About `part` of each area's tests, chosen by the hash of their ids: nobody picks. The order is kept."""
     limit = int(part * 2**32)

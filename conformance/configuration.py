@@ -45,6 +45,7 @@ class Target:
     enforce_format: bool = True
     hypervisor: str = "QEMU"
     networks: bool = True  # a network of its own for each class of tests
+    unified_limits: bool = False  # servers are counted by Keystone's limits
     containers: bool = False  # its guests are
     emulated: bool = False  # its guests' CPUs are: what a guest does takes them many times longer
     formats: Path | None = None  # the manifest of images of every disk format
@@ -93,9 +94,8 @@ def render(target: Target, folder: Path) -> str:
             # there is no SPICE; and the one test of serial consoles gives text to Tempest's own websocket, which takes
             # bytes, so it passes nowhere (tests/api/test_consoles.py stands in for it)
             "spice_console": False, "serial_console": False,
-            # its one scenario needs guests, and nine tests of quota sets skip with it: tests/api/test_compute_limits.py
-            # does the same steps
-            "unified_limits": False,
+            # nine tests of quota sets skip with it, and one scenario without: that has a cloud of its own
+            "unified_limits": target.unified_limits,
             "dhcp_domain": "", "scheduler_enabled_filters": "all", "nova_policy_roles": "admin,member,reader,manager"},
         # the project's reader and manager act where they may, and tokens of another scope are refused
         "enforce_scope": {"nova": True},
