@@ -13,7 +13,7 @@ from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
 from trilith.model import server as model
 from trilith.model.guest import PowerState
-from trilith.model.image import Image, ImageState
+from trilith.model.image import Image, ImageMember, ImageState
 from trilith.model.job import FINAL, Job
 from trilith.model.node import Node
 from trilith.model.record import CLOUD, Actor
@@ -167,8 +167,7 @@ def usable_flavor(reader: Reader, actor: Actor, flavor_id: str) -> Flavor:
 def usable_image(reader: Reader, actor: Actor, image_id: str) -> Image:
     """Raises Invalid for an image that is not there for the actor, not active, or has no form that runs."""
     image = reader.find(Image, image_id)
-    hidden = image is not None and image.visibility == "private" and image.owner != actor.project_id
-    if image is None or (hidden and not actor.is_admin):
+    if image is None or not _shown(reader, actor, image):
         raise errors.Invalid(f"Image {image_id} could not be found.", field="imageRef")
     if image.state is not ImageState.ACTIVE:
         raise errors.Invalid(f"Image {image_id} is not active.", field="imageRef")
@@ -183,6 +182,18 @@ def usable_image(reader: Reader, actor: Actor, image_id: str) -> Image:
             f"Image {image_id} has the disk format {image.disk_format}, which boots on no pillar.", field="imageRef"
         )
     return image
+
+
+def _shown(reader: Reader, actor: Actor, image: Image) -> bool:
+    """Glance's rule of who may see an image: a shared one only its owner and its members, of any status."""
+    if actor.is_admin or image.visibility in ("public", "community"):
+        return True
+    if not actor.project_id:
+        return False
+    shared = image.visibility == "shared"
+    return image.owner == actor.project_id or (
+        shared and reader.first(ImageMember, image_id=image.id, member_id=actor.project_id) is not None
+    )
 
 
 def check_sizes(flavor: Flavor | model.FlavorData, image: Image) -> None:
