@@ -76,7 +76,7 @@ async def running(store: Store, kinds: dict[str, Kind]) -> AsyncIterator[Engine]
 
 
 def queue(tx: Tx) -> Job:
-    return submit(tx, "test", resource="server", resource_id="s", args=Nothing())
+    return submit(tx, "test", resource="server", resource_id="s", args=Nothing(), deadline=600)
 
 
 async def ended(store: Store, job_id: str) -> Job:

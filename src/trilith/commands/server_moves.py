@@ -241,6 +241,7 @@ def offload_next(tx: Tx, server: Server) -> Server:
         resource_id=server.id,
         args=args.Offload(),
         project_id=server.project_id,
+        deadline=args.DEADLINES["server.shelve_offload"],
     )
     return tx.change(server, **model.begin(server, "shelving_offloading"), job_id=job.id)
 

@@ -292,7 +292,7 @@ def submit_job(tx: Tx, server: Server, kind: str, arguments: Any, *, action: str
         resource_id=server.id,
         args=arguments,
         project_id=server.project_id,
-        deadline=args.DEADLINES.get(kind, 600.0),
+        deadline=args.DEADLINES[kind],
         after=after,
     )
     record_action(tx, server, action, job.id)

@@ -124,5 +124,27 @@ POWER: dict[str, tuple[str, str, PowerState | None]] = {
     "resume": ("resuming", "resume", PowerState.RUNNING),
 }
 
-#: seconds from submission
-DEADLINES: dict[str, float] = {"server.create": 900.0, "server.delete": 900.0}
+#: seconds from submission: what a job's own row holds it to
+DEADLINES: dict[str, float] = {
+    "server.create": 900.0,
+    "server.delete": 900.0,
+    **{f"server.{verb}": 900.0 for verb in POWER},
+    "server.rebuild": 1200.0,
+    "server.resize": 1200.0,
+    "server.migrate": 3600.0,
+    "server.confirm_resize": 600.0,
+    "server.revert_resize": 900.0,
+    "server.live_migrate": 7200.0,
+    "server.evacuate": 1800.0,
+    "server.snapshot": 3600.0,
+    "server.backup": 3600.0,
+    "server.shelve": 3600.0,
+    "server.shelve_offload": 600.0,
+    "server.unshelve": 1800.0,
+    "server.rescue": 1200.0,
+    "server.unrescue": 1200.0,
+    "server.password": 120.0,
+    "server.attach_port": 300.0,
+    "server.detach_port": 300.0,
+    "server.inject_network": 300.0,
+}

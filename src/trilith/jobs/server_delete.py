@@ -53,6 +53,8 @@ def _finish(tx: Tx, job: Job, _args: Any) -> None:
     for held in tx.select(IdRange, id=found.id):
         tx.remove(held)
     quota.free(tx, found.project_id, quota.of_server(found.flavor))
+    if found.old_flavor is not None:  # a resize that nobody confirmed holds the larger of both
+        quota.free(tx, found.project_id, quota.growth(found.flavor, found.old_flavor))
     tx.change(
         found,
         **model.end(found, "deleting"),

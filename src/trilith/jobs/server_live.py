@@ -106,7 +106,7 @@ LIVE_MIGRATE = Kind(
     ),
     finish=_moved,
     fail=_not_moved,
-    deadline=7200,
+    deadline=arguments.DEADLINES["server.live_migrate"],
     summary="move a running server to another node",
 )
 
@@ -175,6 +175,6 @@ EVACUATE = Kind(
     ),
     finish=_evacuated,
     fail=_not_evacuated,
-    deadline=1800,
+    deadline=arguments.DEADLINES["server.evacuate"],
     summary="start a server anew on another node, its own being lost",
 )

@@ -218,6 +218,6 @@ MIGRATE = Kind(
     ),
     finish=_finish,
     fail=_fail,
-    deadline=3600,
+    deadline=arguments.DEADLINES["server.migrate"],
     summary="move a stopped server to another node, its root along",
 )

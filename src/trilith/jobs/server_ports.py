@@ -73,7 +73,7 @@ ATTACH_PORT = Kind(
     ),
     finish=_attached,
     fail=_not_attached,
-    deadline=300,
+    deadline=arguments.DEADLINES["server.attach_port"],
     summary="add an interface to a server",
 )
 
@@ -83,7 +83,7 @@ DETACH_PORT = Kind(
     steps=(Step("unplug", _unplug, timeout=150, on_node=True, event="compute_detach_interface"),),
     finish=_detached,
     fail=fail_softly,
-    deadline=300,
+    deadline=arguments.DEADLINES["server.detach_port"],
     summary="remove an interface from a server",
 )
 
@@ -100,6 +100,6 @@ INJECT_NETWORK = Kind(
     steps=(Step("inject", _inject, timeout=90, on_node=True, event="compute_inject_network_info"),),
     finish=_attached,
     fail=fail_softly,
-    deadline=300,
+    deadline=arguments.DEADLINES["server.inject_network"],
     summary="tell a server anew what its interfaces are",
 )

@@ -66,7 +66,7 @@ def _kind(verb: str) -> Kind:
         steps=tuple(steps),
         finish=_finish(verb),
         fail=fail_softly,
-        deadline=900,
+        deadline=arguments.DEADLINES[f"server.{verb}"],
         summary=f"{verb.replace('_', ' ')} a server",
     )
 

@@ -88,6 +88,6 @@ REBUILD = Kind(
     ),
     finish=_finish,
     fail=_fail,
-    deadline=1200,
+    deadline=arguments.DEADLINES["server.rebuild"],
     summary="replace a server's root by an image",
 )

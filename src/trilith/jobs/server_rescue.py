@@ -86,7 +86,7 @@ RESCUE = Kind(
     ),
     finish=_rescued,
     fail=_not_rescued,
-    deadline=1200,
+    deadline=arguments.DEADLINES["server.rescue"],
     summary="boot a server from a rescue image, its own root beside it",
 )
 
@@ -112,7 +112,7 @@ UNRESCUE = Kind(
     ),
     finish=_unrescued,
     fail=fail,
-    deadline=1200,
+    deadline=arguments.DEADLINES["server.unrescue"],
     summary="boot a server from its own root again",
 )
 
@@ -139,6 +139,6 @@ PASSWORD = Kind(
     steps=(Step("set", _set_password, timeout=90, on_node=True, event="compute_set_admin_password"),),
     finish=_password_set,
     fail=fail_softly,
-    deadline=120,
+    deadline=arguments.DEADLINES["server.password"],
     summary="set the administrator's password inside a running server",
 )

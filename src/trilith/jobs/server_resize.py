@@ -143,6 +143,6 @@ RESIZE = Kind(
     ),
     finish=_resized,
     fail=_not_resized,
-    deadline=1200,
+    deadline=arguments.DEADLINES["server.resize"],
     summary="change a server's sizes",
 )

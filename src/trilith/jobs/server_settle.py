@@ -57,7 +57,7 @@ CONFIRM = Kind(
     steps=(Step("forget", _forget, timeout=270, on_node=True, event="compute_confirm_resize"),),
     finish=_confirmed,
     fail=fail_softly,
-    deadline=600,
+    deadline=arguments.DEADLINES["server.confirm_resize"],
     summary="keep the new sizes of a server, or its new node",
 )
 
@@ -132,6 +132,6 @@ REVERT = Kind(
     ),
     finish=_reverted,
     fail=fail,
-    deadline=900,
+    deadline=arguments.DEADLINES["server.revert_resize"],
     summary="put back the old sizes and the old root of a server, or bring it back to its old node",
 )

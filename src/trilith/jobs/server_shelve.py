@@ -67,7 +67,7 @@ SHELVE = Kind(
     ),
     finish=_shelved,
     fail=_not_shelved,
-    deadline=3600,
+    deadline=arguments.DEADLINES["server.shelve"],
     summary="stop a server and make an image of its root; its node is left by a job that follows",
 )
 
@@ -130,7 +130,7 @@ OFFLOAD = Kind(
     ),
     finish=_offloaded,
     fail=fail_softly,
-    deadline=600,
+    deadline=arguments.DEADLINES["server.shelve_offload"],
     summary="take a shelved server off its node",
 )
 
@@ -212,6 +212,6 @@ UNSHELVE = Kind(
     ),
     finish=_unshelved,
     fail=fail_softly,
-    deadline=1800,
+    deadline=arguments.DEADLINES["server.unshelve"],
     summary="place a shelved server anew and start it",
 )

@@ -68,20 +68,25 @@ SNAPSHOT = Kind(
     steps=(WRITE,),
     finish=_finish,
     fail=fail_softly,
-    deadline=3600,
+    deadline=arguments.DEADLINES["server.snapshot"],
     summary="make an image of a server's root disk",
 )
 
 
 def _rotate(tx: Tx, job: Job, args: arguments.Backup) -> None:
-    """Nova's rule: of this server's backups of this type the newest `rotation` stay; 0 leaves none."""
+    """Nova's rule: of this server's backups of this type the newest `rotation` stay; 0 leaves none. Those of the project
+    that this one is made in: anybody can write the same properties on images of his own."""
     _ended("image_backup", tx, job)
     table = REGISTRY[Image].table
+    made = tx.find(Image, args.image_id)
+    if made is None:
+        return
     mine = {"instance_uuid": job.resource_id, "image_type": "backup", "backup_type": args.backup_type}
     owned_by = tx.select(
         Image,
         # properties are text: narrowed there, compared below
         sa.type_coerce(table.c.properties, sa.Text).contains(job.resource_id, autoescape=True),
+        owner=made.owner,
         state=ImageState.ACTIVE,
         order=[table.c.created_at.desc(), table.c.seq.desc()],
     )
@@ -97,6 +102,6 @@ BACKUP = Kind(
     steps=(WRITE,),
     finish=_rotate,
     fail=fail_softly,
-    deadline=3600,
+    deadline=arguments.DEADLINES["server.backup"],
     summary="make a backup image of a server's root disk, and delete the oldest beyond the rotation",
 )

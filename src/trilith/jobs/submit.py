@@ -19,12 +19,12 @@ def submit(
     resource_id: str,
     args: msgspec.Struct,
     project_id: str = "",
-    deadline: float = 600.0,
+    deadline: float,
     after: str = "",
     batch: str = "",
     version: int = 1,
 ) -> Job:
-    """The queued job. deadline: seconds from now. after: a job that must end first."""
+    """The queued job. deadline: its kind's, seconds from now. after: a job that must end first."""
     return tx.add(
         Job(
             id=new_id(),
