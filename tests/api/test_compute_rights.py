@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.compute_calls import Caller, member
+from tests.api.compute_calls import Caller, admin, member
 from tests.api.conftest import ApiCloud
 from trilith.model.image import Image, ImageMember
 from trilith.store.tx import Tx, new_id
@@ -58,3 +58,66 @@ async def test_a_member_boots_from_what_is_shared_with_it(cloud: ApiCloud) -> No
     bob = await member(cloud, "bob", "beta")
     image_id = await _image_of(cloud, alpha, "shared", member_id=beta)
     assert await _tries(bob, image_id) == [202, 202, 200]
+
+
+async def test_a_private_flavor_is_not_shown_to_others(cloud: ApiCloud) -> None:
+    root, bob = await admin(cloud), await member(cloud, "bob", "beta")
+    body = {"name": "secret", "id": "secret", "ram": 64, "vcpus": 1, "disk": 1, "os-flavor-access:is_public": False}
+    assert (await root.ask("POST", "/flavors", json={"flavor": body})).status_code == 200
+    await root.ask("POST", "/flavors/secret/os-extra_specs", json={"extra_specs": {"k": "v"}})
+    paths = ("/flavors/secret", "/flavors/secret/os-extra_specs", "/flavors/secret/os-extra_specs/k")
+    assert [(await root.ask("GET", p)).status_code for p in paths] == [200, 200, 200]
+    assert [(await bob.ask("GET", p)).status_code for p in paths] == [404, 404, 404]
+    _, beta = await cloud.user("bob", "beta")
+    await root.ask("POST", "/flavors/secret/action", json={"addTenantAccess": {"tenant": beta}})
+    assert [(await bob.ask("GET", p)).status_code for p in paths] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("/servers?limit={}", "2.1"),
+        ("/flavors?limit={}", "2.1"),
+        ("/os-server-groups?offset={}", "2.1"),
+        ("/os-hypervisors?marker={}", "2.33"),
+        ("/os-services/{}", "2.1"),
+    ],
+)
+@pytest.mark.parametrize("digits", [20, 5000])
+async def test_a_number_of_any_length_is_no_fault_of_ours(
+    cloud: ApiCloud, path: str, version: str, digits: int
+) -> None:
+    root = await admin(cloud)
+    method = "DELETE" if "services" in path else "GET"
+    answer = await root.ask(method, path.format("9" * digits), version)
+    assert answer.status_code in (200, 400, 404), answer.text
+
+
+async def test_a_root_without_a_bound_is_not_for_members(cloud: ApiCloud) -> None:
+    """Regression: the rule servers:create:zero_disk_flavor was there, and nobody asked it."""
+    root, bob = await admin(cloud), await member(cloud, "bob", "beta")
+    body = {"name": "endless", "id": "endless", "ram": 64, "vcpus": 1, "disk": 0}
+    assert (await root.ask("POST", "/flavors", json={"flavor": body})).status_code == 200
+    wanted = {"server": {"name": "x", "flavorRef": "endless", "imageRef": await bob.image()}}
+    assert (await bob.ask("POST", "/servers", json=wanted)).status_code == 403
+    assert (await root.ask("POST", "/servers", json=wanted)).status_code == 202
+
+
+async def test_a_group_holds_as_many_servers_of_a_user_as_the_quota_says(cloud: ApiCloud) -> None:
+    """Regression: server_group_members was kept and shown, and held for nobody."""
+    root, bob = await admin(cloud), await member(cloud, "bob", "beta")
+    _, beta = await cloud.user("bob", "beta")
+    assert (
+        await root.ask("PUT", f"/os-quota-sets/{beta}", json={"quota_set": {"server_group_members": 2}})
+    ).status_code == 200
+    group = {"server_group": {"name": "g", "policies": ["affinity"]}}
+    group_id = (await bob.ask("POST", "/os-server-groups", json=group)).json()["server_group"]["id"]
+    body = {
+        "server": {"name": "x", "flavorRef": await bob.flavor(), "imageRef": await bob.image(), "max_count": 3},
+        "os:scheduler_hints": {"group": group_id},
+    }
+    refused = await bob.ask("POST", "/servers", json={**body, "server": {**body["server"], "min_count": 3}})
+    assert (refused.status_code, refused.json()["forbidden"]["message"][:14]) == (403, "Quota exceeded")
+    del body["server"]["max_count"]
+    codes = [(await bob.ask("POST", "/servers", json=body)).status_code for _ in range(3)]
+    assert codes == [202, 202, 403]

@@ -35,7 +35,9 @@ async def job(cloud: ApiCloud, project: str, kind: str = "test.none", **more: An
 
     def body(tx: Tx) -> Job:
         first = tx.add(Job(id=new_id(), kind="test.first", resource="x", resource_id="x", step=0, after="", **more))
-        made = submit(tx, kind, resource="thing", resource_id="t", args=NoArgs(), project_id=project, deadline=600, after=first.id)
+        made = submit(
+            tx, kind, resource="thing", resource_id="t", args=NoArgs(), project_id=project, deadline=600, after=first.id
+        )
         tx.add(JobStep(id=new_id(), job_id=made.id, idx=0, name="one", result="Success", note="done"))
         return made
 

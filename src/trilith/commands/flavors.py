@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from trilith import errors
 from trilith.commands.network_search import has
 from trilith.model.identity import Project
+from trilith.model.record import Actor
 from trilith.model.server import Flavor
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
@@ -54,6 +55,14 @@ def get(reader: Reader, flavor_id: str) -> Flavor:
     """Raises Missing."""
     flavor = reader.find(Flavor, flavor_id)
     if flavor is None:
+        raise errors.Missing(f"Flavor {flavor_id} could not be found.")
+    return flavor
+
+
+def shown(reader: Reader, actor: Actor, flavor_id: str) -> Flavor:
+    """As `get`, for who may know of it: a private one only its projects and admins. Raises Missing."""
+    flavor = get(reader, flavor_id)
+    if not (flavor.public or actor.is_admin or actor.project_id in flavor.projects):
         raise errors.Missing(f"Flavor {flavor_id} could not be found.")
     return flavor
 

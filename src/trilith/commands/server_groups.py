@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trilith import errors
 from trilith.commands import quota
+from trilith.model.record import Actor
 from trilith.model.server import Server, ServerGroup
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -36,6 +37,16 @@ def delete(tx: Tx, group_id: str) -> None:
     for server in tx.select(Server, group_id=group_id):
         tx.change(server, group_id="")
     tx.remove(group)
+
+
+def check_members(reader: Reader, actor: Actor, group_id: str, count: int) -> None:
+    """That `count` more servers of the user may be in the group. Raises QuotaExceeded. Source: Nova's
+    server_group_members, which counts a user's own."""
+    limit = quota.limits(reader, actor.project_id, ("server_group_members",))["server_group_members"]
+    if 0 <= limit < reader.count(Server, group_id=group_id, user_id=actor.user_id) + count:
+        raise errors.QuotaExceeded(
+            "Quota exceeded, too many servers in group", hint=f"A user may have {limit} of them there."
+        )
 
 
 def members(reader: Reader, group_ids: list[str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, consoles, quota, server_networks
+from trilith.commands import blobs, consoles, quota, server_groups, server_networks
 from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
@@ -75,6 +75,8 @@ def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
         count = request.min_count
         quota.use(tx, actor.project_id, quota.of_server(flavor, count))
     quota.check_user(tx, actor.project_id, actor.user_id, quota.of_server(flavor, count))
+    if request.group_id:
+        server_groups.check_members(tx, actor, request.group_id, count)
     reservation = f"r-{new_id()[:8]}"
     made = []
     for index in range(count):

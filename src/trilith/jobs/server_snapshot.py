@@ -74,8 +74,9 @@ SNAPSHOT = Kind(
 
 
 def _rotate(tx: Tx, job: Job, args: arguments.Backup) -> None:
-    """Nova's rule: of this server's backups of this type the newest `rotation` stay; 0 leaves none. Those of the project
-    that this one is made in: anybody can write the same properties on images of his own."""
+    """Nova's rule: of this server's backups of this type the newest `rotation` stay; 0 leaves none.
+
+    Of the project that this one is made in: anybody can write the same properties on images of his own."""
     _ended("image_backup", tx, job)
     table = REGISTRY[Image].table
     made = tx.find(Image, args.image_id)

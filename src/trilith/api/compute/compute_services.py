@@ -173,9 +173,9 @@ def _by_id(reader: Reader, call: Call, host: str) -> Compute:
             raise errors.Invalid(f"Invalid uuid {asked}", field="id") from err
         found = [s for s in _all(reader, host) if s.uuid == wanted]
     else:
-        if not asked.isdecimal():
+        if not (asked.isascii() and asked.isdecimal()):
             raise errors.Invalid(f"id must be an integer: {asked}", field="id")
-        found = [s for s in _all(reader, host) if s.number == int(asked)]
+        found = [s for s in _all(reader, host) if str(s.number) == asked.lstrip("0")]
     if not found:
         raise errors.Missing(f"Service {asked} not found.")
     return found[0]

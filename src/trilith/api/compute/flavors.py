@@ -214,7 +214,7 @@ def _is_public(call: Call) -> bool | None:
 
 async def show(call: Call) -> FlavorOne:
     """200; 404."""
-    flavor = await call.read(lambda r: commands.get(r, call.params["id"]))
+    flavor = await call.read(lambda r: commands.shown(r, call.actor, call.params["id"]))
     return FlavorOne(view(call, flavor, extra_specs=_shows_specs(call)))
 
 
@@ -272,7 +272,7 @@ class SpecsView(msgspec.Struct):
 
 async def list_specs(call: Call) -> SpecsView:
     """200; 404."""
-    flavor = await call.read(lambda r: commands.get(r, call.params["id"]))
+    flavor = await call.read(lambda r: commands.shown(r, call.actor, call.params["id"]))
     return SpecsView(flavor.extra_specs)
 
 
@@ -286,7 +286,7 @@ async def create_specs(call: Call) -> SpecsView:
 
 async def show_spec(call: Call) -> dict[str, str]:
     """200; 404."""
-    flavor = await call.read(lambda r: commands.get(r, call.params["id"]))
+    flavor = await call.read(lambda r: commands.shown(r, call.actor, call.params["id"]))
     key = call.params["key"]
     if key not in flavor.extra_specs:
         raise errors.Missing(f"Flavor {flavor.id} has no extra specs with key {key}.")
@@ -342,7 +342,7 @@ def _access(flavor: Flavor) -> AccessView:
 
 async def list_access(call: Call) -> AccessView:
     """200; 404 also for a public flavor, which has no list."""
-    flavor = await call.read(lambda r: commands.get(r, call.params["id"]))
+    flavor = await call.read(lambda r: commands.shown(r, call.actor, call.params["id"]))
     if flavor.public:
         raise errors.Missing("Access list not available for public flavors.")
     return _access(flavor)

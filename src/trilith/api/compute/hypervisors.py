@@ -188,7 +188,8 @@ async def _list(call: Call, *, detail: bool) -> HypervisorList:
 
 
 def _marker(reader: Reader, marker: str, *, uuids: bool) -> Node:
-    found = reader.find(Node, marker) if uuids else reader.first(Node, seq=int(marker) if marker.isdecimal() else -1)
+    number = int(marker) if marker.isascii() and marker.isdecimal() and len(marker) < 11 else -1
+    found = reader.find(Node, marker) if uuids else reader.first(Node, seq=number)
     if found is None:
         raise paging.no_marker(marker)
     return found
@@ -205,7 +206,7 @@ def _one(reader: Reader, call: Call) -> Node:
             raise errors.Invalid(f"Invalid uuid {asked}", field="id") from err
         node = reader.find(Node, wanted)
     else:
-        node = reader.first(Node, seq=int(asked)) if asked.isdecimal() and len(asked) < 11 else None
+        node = reader.first(Node, seq=int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 11 else None
     if node is None:
         raise missing
     return node

@@ -21,9 +21,11 @@ MAX = 1000
 def limit_of(call: Call) -> int:
     """The page's size; Nova caps what is asked for. Raises Invalid for what is no number."""
     for value in call.all("limit"):
-        if not value.isdecimal():
+        if not (value.isascii() and value.isdecimal()):
             raise errors.Invalid(f"Invalid input for query parameters limit. Value: {value}.", field="limit")
     text = call.one("limit")
+    if len(text) > 18:  # int() makes no number of thousands of digits
+        return MAX
     return min(int(text), MAX) if text else MAX
 
 

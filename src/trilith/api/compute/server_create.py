@@ -38,7 +38,7 @@ from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import ServerRequest
 from trilith.model.instance import InjectedFile
 from trilith.model.node import Node
-from trilith.model.server import Server
+from trilith.model.server import Flavor, Server
 from trilith.store.tx import Reader, Tx
 
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[^,/]*$")]
@@ -167,6 +167,7 @@ async def create(call: Call) -> Answer:
         more[server_details.BOOT_ROLES] = ",".join(call.actor.roles)
 
     def body_of(tx: Tx) -> list[Server]:
+        _check_disk(tx, call, request.flavor_id)
         server_details.check_metadata(tx, call.actor.project_id, request.metadata)
         server_details.check_groups(tx, call.actor.project_id, request.security_groups)
         boot_data.check_files(tx, call.actor.project_id, files or ())
@@ -191,6 +192,13 @@ async def create(call: Call) -> Answer:
     links = shape.links(made[0].id)
     answer = Made(made[0].id, links, groups, made[0].disk_config, password)
     return Answer({"server": answer}, status=202, headers={"Location": links[0].href})
+
+
+def _check_disk(reader: Reader, call: Call, flavor_id: str) -> None:
+    """A root without a bound is for whom the policy trusts. Raises Forbidden."""
+    flavor = reader.find(Flavor, flavor_id)
+    if flavor is not None and flavor.disk == 0 and not call.can("os_compute_api:servers:create:zero_disk_flavor"):
+        raise errors.Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
 
 
 def _first(*values: Any) -> Any:
