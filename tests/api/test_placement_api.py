@@ -283,6 +283,44 @@ async def test_candidates_of_trees_and_groups(placement: Placement) -> None:
     assert under == [{root: {"resources": {"CUSTOM_CPU": 1}}, nics[0]: {"resources": {"CUSTOM_NIC": 1}}}]
 
 
+async def test_generations_after_reshapes_are_placements_own(placement: Placement) -> None:
+    """Up and down again: the numbers are those of Placement's own functional tests (gabbits/reshaper.yaml)."""
+    root = await placement.provider("root", VCPU=10, DISK_GB=2048)
+    child = await placement.provider("child", root)
+    disk, small, both = sorted(new_id() for _ in range(3))
+    for consumer, amounts in ((disk, {"DISK_GB": 1000}), (small, {"VCPU": 8}), (both, {"DISK_GB": 20, "VCPU": 1})):
+        await placement("PUT", f"/allocations/{consumer}", allocation(None, **{root: amounts}), ok=204)
+
+    async def reshape(up: dict[str, int], down: dict[str, int], allocations: dict[str, Any]) -> tuple[int, int]:
+        before = [await placement.generation(p) for p in (root, child)]
+        stocks = {
+            provider: {
+                "inventories": {rc: {"total": total} for rc, total in totals.items()},
+                "resource_provider_generation": generation,
+            }
+            for provider, totals, generation in ((root, up, before[0]), (child, down, before[1]))
+        }
+        await placement("POST", "/reshaper", {"inventories": stocks, "allocations": allocations}, ok=204)
+        after = [await placement.generation(p) for p in (root, child)]
+        return after[0] - before[0], after[1] - before[1]
+
+    moved = {
+        disk: allocation(1, **{root: {"DISK_GB": 1000}}),
+        small: allocation(1, **{child: {"VCPU": 8}}),
+        both: allocation(1, **{root: {"DISK_GB": 20}, child: {"VCPU": 1}}),
+    }
+    assert await reshape({"DISK_GB": 2048}, {"VCPU": 10}, moved) == (3, 3)
+    back = {
+        disk: allocation(2, **{root: {"DISK_GB": 1000}}),
+        new_id(): allocation(None, **{root: {"VCPU": 8}}),
+        new_id(): allocation(None, **{root: {"DISK_GB": 20, "VCPU": 1}}),
+        small: allocation(2),  # emptied: the child that it gives back to is told
+        both: allocation(2, **{root: {"DISK_GB": 20}}),
+    }
+    assert await reshape({"DISK_GB": 2048, "VCPU": 10}, {}, back) == (3, 2)
+    assert (await placement("GET", f"/resource_providers/{root}/usages"))["usages"] == {"VCPU": 9, "DISK_GB": 1040}
+
+
 async def test_a_reshape_moves_inventory_and_allocations_at_once(placement: Placement) -> None:
     await placement("POST", "/resource_classes", {"name": "CUSTOM_GPU"}, ok=201)
     root = await placement.provider("root", VCPU=4, CUSTOM_GPU=2)

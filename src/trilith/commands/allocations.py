@@ -141,8 +141,9 @@ def replace(
         else:
             tx.remove(row)
         changed.add(provider)
-    # as Placement does: a provider's generation tells of what is taken from it, not of what is given back
-    taken = {provider for provider, _ in target}
+    # as Placement does: a provider's generation tells of what is taken from it, and not of what is given back, unless
+    # the consumer is emptied as a whole
+    taken = {provider for provider, _ in target or (() if grown is None else held)}
     taken = taken & changed if grown is None else taken - grown
     for provider in sorted(taken):
         tx.conn.execute(_next_generation(), {"provider": provider})
