@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import msgspec
@@ -149,6 +149,26 @@ def test_what_the_engine_wrote_itself_is_no_news_to_it() -> None:
     assert engine._news(ours) == []
     assert engine._news([*ours, row("job", "runs", 4), row("job", "new", 1), row("job", "new", 2)]) == ["runs", "new"]
     assert engine._news([row("job", "ended", 6)]) == ["ended"]
+
+
+async def test_a_bug_in_the_step_that_goes_with_the_claim_ends_the_job(store: Store) -> None:
+    """Such a step runs in the claim's own transaction, from which the bug must not take the job's end away."""
+
+    def rows(_tx: Tx, _job: Job, _args: Any) -> list[str]:
+        raise NameError("no such name")
+
+    async def do(context: Context[Any]) -> None:
+        await context.store.write(lambda tx: rows(tx, context.job, context.args))
+
+    done = Done()
+    kinds = done.kind("one", "two")
+    steps = (Step("first", do, rows=rows), *kinds["test"].steps)
+    async with running(store, {"test": replace(kinds["test"], steps=steps)}):
+        job = await ended(store, (await store.write(queue)).id)
+    assert (job.state, job.error and job.error.code) == (JobState.FAILED, "bug")
+    assert job.error is not None
+    assert (job.error.step, job.error.message) == ("first", "NameError: no such name")
+    assert done.log == ["fail"]
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -161,6 +161,8 @@ class Engine:
             self._running.pop(job_id, None)
             self._spawn(job_id)
             return
+        except Exception:
+            log.exception("bug in how a job ends; it stays as it is until the next start", job=job_id)
         finally:
             if self._running.get(job_id) is asyncio.current_task():
                 self._running.pop(job_id, None)
@@ -218,6 +220,9 @@ class Engine:
         except errors.TrilithError as err:
             # rolled back as a whole: claimed alone, the step fails again, and then as the step that it is
             log.debug("a first step does not go with its claim", job=job_id, error=str(err))
+            return await store.write(claim)
+        except Exception:
+            log.exception("bug in a first step", job=job_id)
             return await store.write(claim)
 
     async def _run(self, job_id: str) -> None:
