@@ -68,7 +68,7 @@ def test_words_name_the_demand_and_its_value() -> None:
         ("nodes: -4", 1, "nodes is -4", "a whole number"),
         ("nodes: [1]", 1, "a list, not one value", ""),
         ("- nodes", 1, "a list, not a mapping", ""),
-        ("a: 1\nb: [c", 3, "not YAML", "YAML 1.1"),
+        ("a: 1\nb: [c", 2, "not YAML", "YAML 1.1"),
         ("nodes: 1\ntitle: \x01", 2, "unprintable", ""),
         ("nodes: 1\nteam: &x skilled", 2, "anchors and aliases", "the value itself"),
         ("nodes: 1\nteam: !!python/name:os.system x", 2, "tag", "values without tags"),

@@ -154,7 +154,8 @@ def parse_any(text: str, source: str) -> Entry | None:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(source, mark.line + 1 if mark else 1)
+        last = text.rstrip().count("\n") + 1  # what is missing at the end is missing on the last line
+        place = Place(source, min(mark.line + 1, last) if mark else 1)
         words = " ".join(w for w in (error.context, error.problem) if w)
         raise place.wrong(f"this is not YAML: {words}", "YAML 1.1, one document") from error
     except yaml.YAMLError as error:  # a character that no YAML text may have

@@ -29,7 +29,7 @@ from trilith.placement.advisor.advice import (
 )
 from trilith.placement.advisor.conflict import conflicts, corrections, first_few
 from trilith.placement.advisor.demands import BY_NAME, Value, demanded
-from trilith.placement.advisor.feasibility import NO_NODE, Block, Standing, active, standing
+from trilith.placement.advisor.feasibility import Block, Standing, active, standing
 from trilith.placement.advisor.here import PillarsHere
 from trilith.placement.advisor.recipes import gets
 from trilith.placement.advisor.rules import Rules
@@ -71,12 +71,17 @@ class Verdict:
 
 
 class Engine:
-    """rules with figures: the measured ones, or what `best_of` made of them and the rules' defaults."""
+    """rules with figures: the measured ones, or what `best_of` made of them and the rules' defaults. Made anew where
+    either changes."""
+
+    ORDERS_KEPT = 1000
 
     def __init__(self, rules: Rules, figures: Figures) -> None:
         self.rules = rules
         self.known = figures if figures.used else best_of(figures, rules.defaults)
         self._preferences = Preferences(rules, self.known)
+        #: what `choice.pillars_for` answered, since servers are created many alike
+        self.orders: dict[Any, Any] = {}
 
     def verdict(self, workload: Workload, here: PillarsHere) -> Verdict:
         wanted = demanded(workload)
@@ -206,7 +211,7 @@ class Engine:
                 told = wording.overruled(rule, block, workload)
                 found.append(
                     Override(
-                        rule=rule.name, pillar=favourite, by=_name(block), evidence=None,
+                        rule=rule.name, pillar=favourite, by=block.name, evidence=None,
                         prior=rule.values[favourite], became=None, text=told.en, text_zh=told.zh,
                     )
                 )  # fmt: skip
@@ -271,15 +276,11 @@ def _in_order(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(n for n in BY_NAME if n in names)
 
 
-def _name(block: Block) -> str:
-    return block.constraint.name if block.constraint else NO_NODE
-
-
 def _refusal(block: Block, level: Level, workload: Workload) -> Refusal:
     told = wording.refusal(block, workload)
     return Refusal(
         pillar=block.pillar,
-        constraint=_name(block),
+        constraint=block.name,
         level=level,
         demands=block.demands,
         text=told.en,

@@ -31,6 +31,10 @@ class Block:
     figure: Figure | None = None
 
     @property
+    def name(self) -> str:
+        return self.constraint.name if self.constraint else NO_NODE
+
+    @property
     def demands(self) -> tuple[str, ...]:
         return names_of(self.constraint.when) if self.constraint else ()
 
@@ -54,7 +58,7 @@ class Standing:
             return ()
         if not self.ways:
             return (Block(self.pillar, None),)
-        return min((blocks for _, blocks in self.ways), key=len)
+        return min((blocks for _, blocks in self.ways), key=lambda found: (len(found), [b.name for b in found]))
 
 
 def active(rules: Rules, demanded: Mapping[str, Value]) -> list[Constraint]:

@@ -41,7 +41,9 @@ def constraint(name: str, f: Fields) -> Constraint:
         raise f["when"].wrong(f"the constraint {name} has no demand that it follows from", ", ".join(BY_NAME))
     limit = _limit(f["limit"]) if "limit" in f else None
     if limit and limit.demand not in {m.demand for m in when}:
-        raise f["limit"].wrong(f"the limit of {name} is not among its demands", ", ".join(m.demand for m in when))
+        raise _culprit(f, "limit", "when").wrong(
+            f"the limit of {name} is not among its demands", ", ".join(m.demand for m in when)
+        )
     return Constraint(
         name=name,
         when=when,
@@ -63,7 +65,7 @@ def preference(name: str, f: Fields) -> Preference:
     if (figure is None) != ("half_at" not in f):
         raise f["name"].wrong(f"the preference {name} has one of figure and half_at", "both or none")
     when = _when(f["when"]) if "when" in f else ()
-    half_at, demand = _half_at(f["half_at"], when, figure) if figure else (None, "")
+    half_at, demand = _half_at(f, when, figure) if figure else (None, "")
     return Preference(
         name=name,
         weight=f["weight"].number(0, HEAVIEST),
@@ -99,7 +101,7 @@ def figure(name: str, f: Fields) -> Figure:
     low = f["low"].number(0, 1e12) if "low" in f else value
     high = f["high"].number(0, 1e12) if "high" in f else value
     if not low <= value <= high:
-        raise f["value"].wrong(
+        raise _culprit(f, "value", "low", "high").wrong(
             f"{name}: low {low:g}, value {value:g} and high {high:g} are not in order", "low <= value <= high"
         )
     return Figure(
@@ -157,16 +159,22 @@ def _limit(entry: Entry) -> Limit:
     return Limit(demand=f["demand"].one_of(able), figure=figure)
 
 
-def _half_at(entry: Entry, when: When, figure: FigureName) -> tuple[float | None, str]:
-    """A number in the figure's unit with that unit written, or the name of a demand of the same unit."""
-    value = entry.scalar()
+def _half_at(f: Fields, when: When, figure: FigureName) -> tuple[float | None, str]:
+    """A number in the figure's unit, or the name of one of the rule's demands in that unit."""
+    value = f["half_at"].scalar()
     able = [m.demand for m in when if BY_NAME[m.demand].unit == UNITS[figure]]
     allowed = ", ".join([f"a number above 0 in {UNITS[figure]}", *able])
     if isinstance(value, str) and value in able:
         return None, value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
-        raise entry.wrong(f"{entry.path} is {value!r}", allowed)
+        raise _culprit(f, "half_at", "figure", "when").wrong(f"half_at is {value!r}", allowed)
     return float(value), ""
+
+
+def _culprit(f: Fields, *names: str) -> Entry:
+    """Of fields that do not go together the first that stands in the file that changed the entry last."""
+    present = [f[n] for n in names if n in f]
+    return next((e for e in present if e.place.source == f["name"].place.source), present[0])
 
 
 def _need(entry: Entry) -> Need:

@@ -48,7 +48,8 @@ def flips(scored: Scored, winner: Pillar, others: Iterable[Pillar], rules: Rules
             if (at <= _NOTHING) if slope > 0 else (at >= HEAVIEST - _NOTHING):
                 continue
             # of those that cross at one point the steepest is ahead beyond it
-            crossings[direction].append((abs(at - rule.weight), -abs(slope), rules.least_first.index(rival), rival))
+            distance = round(abs(at - rule.weight), 9)
+            crossings[direction].append((distance, -abs(slope), rules.least_first.index(rival), rival))
         for direction, points in crossings.items():
             if points:
                 distance, _, _, rival = min(points)

@@ -10,7 +10,7 @@ from trilith.placement.advisor import quantity
 from trilith.placement.advisor.advice import Availability, Evidence
 from trilith.placement.advisor.demands import Value, in_words
 from trilith.placement.advisor.feasibility import Block, Standing
-from trilith.placement.advisor.rules import NO_WORDS, Constraint, Preference, Words
+from trilith.placement.advisor.rules import NO_WORDS, Constraint, Need, Preference, Words
 from trilith.placement.advisor.score import Worth
 from trilith.placement.advisor.sensitivity import Flip
 from trilith.placement.advisor.workload import Workload
@@ -54,19 +54,17 @@ def refusal(block: Block, workload: Workload) -> Words:
         )
     if block.need is not None:
         words = block.need.words
-        lacks = _lacks(block)
+        missing = lacks(block.need)
         return Words(
-            f"{demands}: no {name} node of this cloud has what it needs, {words.en}{lacks.en}",
-            f"{demands_zh}：本云没有满足条件的 {name} 节点，{words.zh or words.en}{lacks.zh}",
+            f"{demands}: no {name} node of this cloud has what it needs, {words.en}{missing.en}",
+            f"{demands_zh}：本云没有满足条件的 {name} 节点，{words.zh or words.en}{missing.zh}",
         )
     words = block.constraint.refuses.get(block.pillar, NO_WORDS)
     return Words(f"{demands}: {words.en}", f"{demands_zh}：{words.zh or words.en}")
 
 
-def _lacks(block: Block) -> Words:
-    need = block.need
-    if need is None:
-        return NO_WORDS
+def lacks(need: Need) -> Words:
+    """What of it a node must have, in brackets."""
     parts, parts_zh = [], []
     if need.hardware:
         parts.append("hardware virtualization")
@@ -186,6 +184,14 @@ def giving_up(workload: Workload, demands: tuple[str, ...], pillar: Pillar, scor
         f"giving up {named} makes {NAMES[pillar]} possible (score {score:.0f}){where[0]}",
         f"放弃“{named_zh}”即可使用 {NAMES[pillar]}（得分 {score:.0f}）{where[1]}",
     )
+
+
+def only_here(second: Standing) -> Words:
+    """Why the first is taken before a pillar that this cloud has not, or has only under emulation."""
+    name = NAMES[second.pillar]
+    if second.available is Availability.EMULATED:
+        return Words(f"{name} runs here under emulation only", f"本云的 {name} 仅以仿真运行")
+    return Words(f"this cloud has no fitting node for {name} now", f"本云目前没有合适的 {name} 节点")
 
 
 def conflict(workload: Workload, sets: tuple[tuple[str, ...], ...], *, anywhere: bool) -> Words:
