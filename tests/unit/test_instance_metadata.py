@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from trilith.agent import config_drive
+from trilith.agent.config_drives import NodeConfigDrives
 from trilith.agent.instance_metadata import (
     OPENSTACK_VERSIONS,
     Listing,
@@ -205,6 +207,37 @@ async def test_an_iso_says_the_same(tmp_path: Path) -> None:
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     found = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert found == config_drive.files(SERVER)
+
+
+@pytest.mark.parametrize("container", [True, False])
+async def test_a_drive_that_is_cancelled_while_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: bool
+) -> None:
+    write, begun, go_on = config_drive._write, threading.Event(), threading.Event()
+
+    def slowly(content: dict[str, bytes], folder: Path, owner: int) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        write(content, folder, owner)
+
+    monkeypatch.setattr(config_drive, "_write", slowly)
+    making = config_drive.write_folder if container else config_drive.write_iso
+    task = asyncio.create_task(making(SERVER, tmp_path / "drive"))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = os.listdir(tmp_path)
+    assert left == (["drive"] if container else [])  # the folder was whole by then, and whoever cancelled removes it
+    await asyncio.sleep(0.1)
+    assert os.listdir(tmp_path) == left
+
+
+def test_half_a_drive_of_an_agent_that_died_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "config-drives" / ".one.iso-12ab" / "tree").mkdir(parents=True)
+    NodeConfigDrives(tmp_path)
+    assert os.listdir(tmp_path / "config-drives") == []
 
 
 async def test_without_a_tool_the_iso_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

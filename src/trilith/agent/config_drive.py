@@ -6,9 +6,12 @@ import asyncio
 import ctypes
 import json
 import os
+import secrets
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from trilith.agent.instance_metadata import (
@@ -79,7 +82,8 @@ def _discard(folder: Path) -> None:
     if os.geteuid() != 0:
         for above, _, _ in os.walk(folder):
             os.chmod(above, 0o700)
-    shutil.rmtree(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _place(content: dict[str, bytes], dest: Path, owner: int) -> None:
@@ -96,6 +100,16 @@ def _place(content: dict[str, bytes], dest: Path, owner: int) -> None:
             _discard(made)
 
 
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """In a thread. One who cancels waits for it: a file that comes after the clean-up would stay, with a password."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 async def write_folder(data: InstanceData, dest: Path, *, owner: int = 0) -> None:
     """Make or replace the drive of a container, whole or not at all.
 
@@ -103,7 +117,7 @@ async def write_folder(data: InstanceData, dest: Path, *, owner: int = 0) -> Non
     """
     content = files(data)
     try:
-        await asyncio.to_thread(_place, content, dest, owner)
+        await _to_its_end(partial(_place, content, dest, owner))
     except OSError as e:
         raise Backend(f"The config drive {dest} cannot be written: {e.strerror}.", hint="Is the disk full?") from e
 
@@ -117,25 +131,26 @@ async def write_iso(data: InstanceData, dest: Path, *, group: int = -1, timeout:
     if maker is None:
         raise Backend("Nothing here makes ISO 9660 images.", hint="Install the package genisoimage or xorriso.")
     content = files(data)
+    work = dest.parent / f".{dest.name}-{secrets.token_hex(4)}"
+    tree, image = work / "tree", work / "image"
+
+    def lay_out() -> None:
+        work.mkdir(0o700, parents=True)
+        tree.mkdir()
+        _write(content, tree, os.geteuid())
+
     try:
-        await asyncio.to_thread(dest.parent.mkdir, parents=True, exist_ok=True)
-        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f".{dest.name}-", dir=dest.parent))
-    except OSError as e:
-        raise Backend(f"The config drive {dest} cannot be written: {e.strerror}.") from e
-    try:
-        tree, image = work / "tree", work / "image"
-        await asyncio.to_thread(tree.mkdir)
-        await asyncio.to_thread(_write, content, tree, os.geteuid())
+        await _to_its_end(lay_out)
         await _make(
             [*maker, "-quiet", "-o", str(image), "-V", LABEL, "-J", "-r", "-ldots", "-allow-lowercase",
              "-allow-multidot", "-l", "-publisher", "Trilith", str(tree)],
             timeout,
         )  # fmt: skip
-        await asyncio.to_thread(_publish, image, dest, group)
+        await _to_its_end(partial(_publish, image, dest, group))
     except OSError as e:
         raise Backend(f"The config drive {dest} cannot be written: {e.strerror}.", hint="Is the disk full?") from e
     finally:
-        await asyncio.shield(asyncio.to_thread(_discard, work))
+        await _to_its_end(partial(_discard, work))
 
 
 def _publish(image: Path, dest: Path, group: int) -> None:

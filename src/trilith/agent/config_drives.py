@@ -18,6 +18,8 @@ class NodeConfigDrives:
         self._dir = state / "config-drives"
         self._dir.mkdir(parents=True, exist_ok=True)
         self._dir.chmod(0o711)
+        for begun in self._dir.glob(".*"):
+            shutil.rmtree(begun)  # half a drive of an agent that died
         self._group = grp.getgrnam(qemu_group).gr_gid if qemu_group else -1
 
     async def write(self, instance: InstanceData, *, container: bool) -> str:
