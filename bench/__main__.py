@@ -41,6 +41,12 @@ def _packing(table: Table, plan: Plan) -> None:
     packing.run(table, plan)
 
 
+def _pillars(table: Table, plan: Plan) -> None:
+    from bench import pillars
+
+    pillars.run(table, plan)
+
+
 def _requests(table: Table, plan: Plan) -> None:
     from bench import requests
 
@@ -68,6 +74,7 @@ SECTIONS: dict[str, tuple[Callable[[Table, Plan], None], bool]] = {
     "real-start": (starts.run_real, True),
     "containers": (_containers, True),
     "machines": (_machines, True),
+    "pillars": (_pillars, True),
     "restarts": (_restarts, True),
     "security-groups": (_security_groups, True),
 }

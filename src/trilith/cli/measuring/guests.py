@@ -105,9 +105,14 @@ class Guests:
         """A guest for the time of a block; not for a block that raises, `sweep` removes it then."""
         guest = self.order(image, flavor, user_data=user_data)
         yield guest
-        guest.active()
-        self.cloud.sdk.compute.delete_server(guest.id, ignore_missing=True)
-        self._gone([guest.id])
+        self.remove(guest)
+
+    def remove(self, *guests: Guest) -> None:
+        """Returns when they are gone."""
+        for guest in guests:
+            guest.active()
+            self.cloud.sdk.compute.delete_server(guest.id, ignore_missing=True)
+        self._gone([guest.id for guest in guests])
 
     # ---- the end
 
@@ -159,29 +164,22 @@ class Guest:
         except FileNotFoundError:
             return b""
 
-    def says(
-        self, words: re.Pattern[bytes], *, timeout: float, look: float = _LOOK,
-        each: Callable[[bytes], None] | None = None,
-    ) -> float:  # fmt: skip
-        """Wait until the console holds such words; seconds since it was asked for.
+    def says(self, heard: Callable[[bytes], object], what: str, *, timeout: float, look: float = _LOOK) -> float:
+        """Wait until the console is as `heard` wants it; seconds since the guest was asked for. what: for the error.
 
-        each: is given the console at each look. Raises Backend when the guest fails, Deadline.
+        Raises Backend when the guest fails, Deadline.
         """
         until, ask = time.monotonic() + timeout, time.monotonic() + 1
         while True:
             text = self.said()
-            if words.search(text):
+            if heard(text):
                 return time.perf_counter() - self.began
-            if each is not None:
-                each(text)
             if time.monotonic() > ask:
                 self._alive()
                 ask = time.monotonic() + 1
             if time.monotonic() > until:
                 tail = text[-200:].decode(errors="replace")
-                raise errors.Deadline(
-                    f"A guest did not say {words.pattern.decode()!r} within {timeout:.0f} s; its console ends: {tail!r}"
-                )
+                raise errors.Deadline(f"A guest did not {what} within {timeout:.0f} s; its console ends: {tail!r}")
             time.sleep(look)
 
     def _alive(self) -> Any:

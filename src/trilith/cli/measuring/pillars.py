@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from trilith import errors
 from trilith.cli.client import Cloud
 from trilith.cli.measuring import host, program
 from trilith.cli.measuring.guests import BARE_LINE, BARE_MIB, IMAGE, LINUX_MIB, TINY_LINE, Guest, Guests
-from trilith.cli.measuring.program import END, OWN, Rounds
+from trilith.cli.measuring.program import END, OWN, SERVES, Rounds
 from trilith.cli.screen import Steps
 from trilith.model.figures import FigureName, MeasuredHost
 from trilith.model.guest import Pillar
@@ -25,6 +26,10 @@ from trilith.model.pillar_figures import GuestKind, Measured, Spread
 
 #: seconds for a guest to start, and for one that measures to end; under emulation many times as many
 _START, _MEASURE, _EMULATED = 60.0, 300.0, 6.0
+#: guests of a kind that run at once when it is looked at what they hold: what they share counts as it does in use
+TOGETHER = 4
+#: seconds after the last has started
+_SETTLED = 1.0
 _BARE = "a guest without an operating system has none"
 NOT_HERE = "not on this host"
 ONLY_EMULATED = "Linux runs only under emulation here, which says nothing about {pillar}; --emulated measures it anyway"
@@ -190,7 +195,7 @@ class _Run:
     def linux(self, facts: MeasuredHost) -> Result:
         image = self.guests.tiny()
         flavor = self.guests.flavor(self.target.pillar, LINUX_MIB, 1)
-        quiet = program.quiet_script(self.built)
+        quiet = program.quiet_script()
         took, held = self._starts(image, flavor, TINY_LINE, quiet)
         self.steps.step(f"{self.target.words}: the same as a bare process")
         base = host.bare_process(self.built, self.rounds, self.folder)
@@ -212,39 +217,46 @@ class _Run:
     def _starts(
         self, image: str, flavor: str, line: re.Pattern[bytes], user_data: bytes
     ) -> tuple[list[float], list[tuple[float, float]]]:
-        """Milliseconds to the first answer, and MiB held and of the guest's own, of guests one after the other. The
-        first one is not counted: it lays out the image."""
+        """Milliseconds to the first answer of guests one after the other, of which the first is not counted: it lays
+        out the image. And MiB held, and of the guest's own, of the last ones, which run at once."""
         took: list[float] = []
-        held: list[tuple[float, float]] = []
+        running: list[Guest] = []
         for number in range(self.rounds.guests + 1):
             what = f"guest {number} of {self.rounds.guests}" if number else "a first guest, which lays out the image"
             self.steps.step(f"{self.target.words}: {what}")
-            with self.guests.running(image, flavor, user_data=user_data) as guest:
-                seconds = guest.says(line, timeout=_START * self._slower)
-                guest.active()
-                own = self._own(guest) if user_data else 0.0
-                if number:
-                    took.append(seconds * 1e3)
-                    held.append((host.memory_of(guest.id), own))
+            guest = self.guests.order(image, flavor, user_data=user_data)
+            seconds = guest.says(line.search, "answer", timeout=_START * self._slower)
+            guest.active()
+            running.append(guest)
+            if number:
+                took.append(seconds * 1e3)
+            if number == 0 or len(running) > TOGETHER:
+                self.guests.remove(running.pop(0))
+        self.steps.step(f"{self.target.words}: what {len(running)} guests hold")
+        time.sleep(_SETTLED)
+        held = [(host.memory_of(guest.id), self._own(guest) if user_data else 0.0) for guest in running]
+        self.guests.remove(*running)
         return took, held
 
     def _own(self, guest: Guest) -> float:
-        """MiB of the guest's own processes, as it says."""
-        guest.says(OWN, timeout=_START * self._slower, look=0.05)
-        found = OWN.search(guest.said())
-        if found is None or not int(found[1]):
+        """MiB of the guest's own processes, as it says next."""
+        before = len(OWN.findall(guest.said()))
+        wait = _START * self._slower
+        guest.says(lambda text: len(OWN.findall(text)) > before, "tell what it holds", timeout=wait, look=0.05)
+        kib = int(OWN.findall(guest.said())[-1])
+        if not kib:
             raise errors.Backend("A guest could not tell what its own processes hold.")
-        return int(found[1]) / 1024
+        return kib / 1024
 
     def _inside(self, image: str, flavor: str) -> tuple[dict[FigureName, Spread], dict[str, str]]:
-        serving = program.quiet_script(self.built, serve=True)
+        serving = program.serving_script(self.built)
         with self.guests.running(image, flavor, user_data=serving) as peer:
-            peer.says(OWN, timeout=_START * self._slower, look=0.05)
+            peer.says(SERVES.search, "serve", timeout=_START * self._slower, look=0.05)
             commands = self.rounds.commands(program.guest_folder(), peer.address())
             script = program.measuring_script(self.built, list(commands.values()))
             with self.guests.running(image, flavor, user_data=script) as guest:
                 # rarely: whoever looks takes time from who is measured
-                guest.says(END, timeout=_MEASURE * self._slower, look=0.25)
+                guest.says(END.search, "end its measurements", timeout=_MEASURE * self._slower, look=0.25)
                 text = guest.said().decode(errors="replace")
         found: dict[FigureName, Spread] = {}
         left_out: dict[str, str] = {}

@@ -26,6 +26,7 @@ FLAGS = (
 #: what the guests' lines on the console begin with
 MARK = "trilith-benchmark:"
 OWN = re.compile(rf"{MARK} own (\d+)\s".encode())
+SERVES = re.compile(rf"{MARK} serves\s".encode())
 END = re.compile(rf"{MARK} end\s".encode())
 UDP_PORT, TCP_PORT = 7007, 7008
 #: place in a guest whose files are on its root disk
@@ -86,7 +87,7 @@ class Line:
 
 HOW = {
     FigureName.START_TO_FIRST_ANSWER: "from the request to the API until the guest's first line on its console",
-    FigureName.MEMORY: "PSS of its processes on the host and kernel memory of its control group",
+    FigureName.MEMORY: "PSS of its processes on the host and kernel memory of its control group, several running",
     FigureName.MEMORY_OVERHEAD: "the same, less PSS of the guest's own processes as it sees them",
     FigureName.MEMORY_OVERHEAD_SHARE: "the same, of the flavor's memory",
     FigureName.SCHEDULING_LATENCY: "clock_nanosleep(2) each millisecond, SCHED_OTHER, timer slack 1 ns",
@@ -140,20 +141,22 @@ def run_here(program: Path, words: Sequence[str], *, timeout: float = 120.0) -> 
     return read(done.stdout, words[0])
 
 
-def quiet_script(program: Path, *, serve: bool = False) -> bytes:
-    """User data of a guest that does nothing: it tells once what its own processes hold.
-
-    serve: it is also the other end of network measurements.
-    """
+def quiet_script() -> bytes:
+    """User data of a guest that does nothing but tell, again and again, what its own processes hold (KiB, PSS)."""
     # read by the shell itself, while there are as many processes as when it is seen from outside: the sleep stands for
     # the one between two tellings
-    body = (
-        "sleep 1\nsleep 86400 &\nsum=0\nfor file in /proc/[0-9]*/smaps_rollup; do\n"
-        '  while read -r key value rest; do\n    if [ "$key" = Pss: ]; then sum=$((sum + value)); fi\n'
-        f'  done <"$file"\ndone 2>/dev/null\nkill $!\nsay() {{ echo "{MARK} own $sum"; }}\n'
+    return _script(
+        None,
+        "say() {\n  sleep 86400 &\n  sum=0\n  for file in /proc/[0-9]*/smaps_rollup; do\n"
+        '    while read -r key value rest; do\n      if [ "$key" = Pss: ]; then sum=$((sum + value)); fi\n'
+        f'    done <"$file"\n  done 2>/dev/null\n  kill $!\n  echo "{MARK} own $sum"\n}}\n',
     )
-    ends = f"./trilith-measure echo {UDP_PORT} &\n./trilith-measure sink {TCP_PORT} &\n" if serve else ""
-    return _script(program if serve else None, ends + body)
+
+
+def serving_script(program: Path) -> bytes:
+    """User data of a guest that is the other end of network measurements."""
+    ends = f"./trilith-measure echo {UDP_PORT} &\n./trilith-measure sink {TCP_PORT} &\n"
+    return _script(program, f"{ends}say() {{ echo '{MARK} serves'; }}\n")
 
 
 def measuring_script(program: Path, commands: Sequence[Sequence[str]]) -> bytes:
