@@ -10,9 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.golden.advisor.cases import TEXT, nodes, rules
-from trilith.model.figures import UNITS, Figure, FigureName, Figures
+from trilith.model.figures import MORE_IS_BETTER, UNITS, Figure, FigureName, Figures
 from trilith.model.guest import Pillar
 from trilith.placement.advisor.advice import Advice, Availability, Direction, Level
+from trilith.placement.advisor.breakeven import with_measured
 from trilith.placement.advisor.conflict import conflicts, corrections, hitting_sets
 from trilith.placement.advisor.demands import BY_NAME, DEMANDS, Demand, demanded
 from trilith.placement.advisor.engine import Engine, Verdict
@@ -240,6 +241,29 @@ def test_a_weight_without_a_flip_point_flips_nothing(
         moved = data.draw(st.floats(rule.weight if low is None else 1e-3, high if high is not None else rule.weight))
         v = Engine(with_weight(rules(), rule.name, moved), measured).verdict(workload, here)
         assert (v.choice or v.best) is now
+
+
+@settings(max_examples=40, deadline=None)
+@given(workloads(), clouds, figures(), st.data())
+def test_a_figure_past_its_flip_point_flips_and_before_it_does_not(
+    workload: Workload, here: PillarsHere, measured: Figures, data: st.DataObject
+) -> None:
+    engine = Engine(rules(), measured)
+    advice = engine.advise(workload, here)
+    assume(advice.figure_flips)
+    point = data.draw(st.sampled_from(advice.figure_flips))
+
+    def wins(value: float) -> bool:
+        supposed = with_measured(engine.known, point.figure, point.pillar, value)
+        v = Engine(rules(), supposed).verdict(workload, here)
+        return (v.choice or v.best) is point.pillar
+
+    better = 1 / 1.02 if point.figure not in MORE_IS_BETTER else 1.02
+    assert wins(point.flips_at * better)
+    assert not wins(point.flips_at / better)
+    assert wins(point.flips_at * better ** data.draw(st.integers(1, 400)))
+    assert not wins(point.flips_at / better ** data.draw(st.integers(1, 400)))
+    assert point.wins is (point.pillar is (advice.choice or advice.best))
 
 
 @MANY

@@ -26,9 +26,10 @@ def test_the_shipped_rules_are_sound() -> None:
     assert len(set(names)) == len(names)
     assert all(0 < p.weight <= HEAVIEST for p in found.preferences)
     assert all(p.words.en and p.words.zh for p in found.preferences)
+    assert all(p.row.zh for p in found.preferences if p.row.en)
     assert all(w.zh for c in found.constraints for w in (*c.refuses.values(), *(n.words for n in c.needs.values())))
     assert all(r.note.zh for r in found.recipes if r.note.en)
-    assert {p.row.partition(":")[0] for p in found.preferences if p.row} == {
+    assert {p.row.en.partition(":")[0] for p in found.preferences if p.row.en} == {
         *("resources", "security", "network", "operations", "scenario"),
     }
 

@@ -64,7 +64,7 @@ def test_an_advice_is_whole_in_json_and_in_both_languages(case: Case) -> None:
     assert msgspec.convert(msgspec.to_builtins(advice), Advice) == advice
     assert advice.summary
     assert advice.summary_zh
-    for one in (*advice.sensitivity, *advice.without, *advice.overrides):
+    for one in (*advice.sensitivity, *advice.figure_flips, *advice.without, *advice.overrides):
         assert one.text
         assert one.text_zh
     refusals = [r for p in advice.refused for r in p.refusals] + [r for p in advice.ranking for r in p.missing]
@@ -138,3 +138,22 @@ def test_a_claim_over_the_demand_is_a_warning_and_no_refusal() -> None:
     case = next(c for c in CASES if "refuses nothing" in c.why)
     kvm = ask(case).ranking[0]
     assert "claimed to be 35 µs" in kvm.warnings[0]
+
+
+def test_the_advice_says_what_a_measurement_would_have_to_show() -> None:
+    advice = advise(Workload(own_kernel=True, start_within_ms=50), EVERYWHERE, Figures(), rules())
+    told = {f.pillar: f for f in advice.figure_flips}
+    assert told[Pillar.KVM].flips_at == pytest.approx(50, rel=0.02)
+    assert told[Pillar.KVM].text == (
+        "were the start to first answer of KVM measured under about 50 ms (claimed 3.5 s), KVM would win"
+    )
+    assert Pillar.LXC not in told  # no start, however fast, gives a container a kernel
+
+
+def test_the_advice_says_which_weight_is_nearest_to_another_answer() -> None:
+    advice = advise(Workload(tenants=5, stateful=True, latency_us=50), EVERYWHERE, Figures(), rules())
+    assert advice.best is Pillar.XEN
+    first, second = advice.sensitivity[:2]
+    assert (first.rule, first.direction, first.winner, first.share) == ("tenants-apart", "below", Pillar.KVM, 0.5)
+    assert (second.rule, second.direction, second.winner, second.share) == ("lasting-state", "above", Pillar.KVM, 1)
+    assert [w.demand for w in advice.without] == ["tenants"]

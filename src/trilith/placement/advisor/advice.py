@@ -112,6 +112,21 @@ class FlipPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FigureFlip:
+    """`pillar` wins with a figure better than `flips_at` (to 1%, in `unit`), had it been measured so, and not with a
+    worse one. now: what stands for it, None where nobody knows. wins: whether it does now."""
+
+    figure: FigureName
+    pillar: Pillar
+    flips_at: float
+    unit: str
+    now: Figure | None
+    wins: bool
+    text: str
+    text_zh: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WithoutDemand:
     """What would be chosen were one demand not made. None: still nothing."""
 
@@ -219,3 +234,4 @@ class Advice:
     rules_version: str
     operator_rules: tuple[str, ...] = ()
     summary_zh: str = ""
+    figure_flips: tuple[FigureFlip, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trilith.model.figures import FigureName, Figures, best_of
+from trilith.model.figures import UNITS, FigureName, Figures, best_of
 from trilith.model.guest import Pillar
 from trilith.placement.advisor import wording
 from trilith.placement.advisor.advice import (
@@ -18,6 +18,7 @@ from trilith.placement.advisor.advice import (
     Cost,
     CostKind,
     Evidence,
+    FigureFlip,
     FlipPoint,
     GivingUp,
     Level,
@@ -27,6 +28,7 @@ from trilith.placement.advisor.advice import (
     Refused,
     WithoutDemand,
 )
+from trilith.placement.advisor.breakeven import thresholds
 from trilith.placement.advisor.conflict import conflicts, corrections, first_few
 from trilith.placement.advisor.demands import BY_NAME, Value, demanded
 from trilith.placement.advisor.feasibility import Block, Standing, active, standing
@@ -105,8 +107,8 @@ class Engine:
             workload=workload,
             best=v.best,
             choice=v.choice,
-            summary=f"{told.en} {_sentence(conflict.text)}" if conflict and not v.best else told.en,
-            summary_zh=f"{told.zh}{conflict.text_zh}。" if conflict and not v.best else told.zh,
+            summary=f"{told.en} {_sentence(conflict.text)}" if conflict else told.en,
+            summary_zh=f"{told.zh}{conflict.text_zh}。" if conflict else told.zh,
             ranking=tuple(self._ranked(p, v, workload) for p in v.order),
             refused=tuple(
                 Refused(
@@ -118,6 +120,7 @@ class Engine:
                 for p in refused
             ),
             sensitivity=self._sensitivity(v),
+            figure_flips=self._figure_flips(workload, here, v),
             without=self._without(workload, here, v),
             overrides=tuple(self._overrides(v, workload)),
             costs=tuple(self._costs()),
@@ -180,6 +183,27 @@ class Engine:
             )
         return tuple(found)
 
+    def _figure_flips(self, workload: Workload, here: PillarsHere, v: Verdict) -> tuple[FigureFlip, ...]:
+        """Of the figures that this answer rests on."""
+        names = [rule.figure for rule, _ in v.scored.rules if rule.figure]
+        names += [c.limit.figure for c in active(self.rules, v.demanded) if c.limit]
+        winner = v.choice or v.best
+
+        def wins(supposed: Figures, pillar: Pillar) -> bool:
+            found = Engine(self.rules, supposed).verdict(workload, here)
+            return (found.choice or found.best) is pillar
+
+        told = []
+        for t in thresholds(self.known, dict.fromkeys(names), Pillar, wins):
+            words = wording.threshold(t, winner)
+            told.append(
+                FigureFlip(
+                    figure=t.name, pillar=t.pillar, flips_at=t.at, unit=UNITS[t.name], now=t.now,
+                    wins=t.pillar is winner, text=words.en, text_zh=words.zh,
+                )
+            )  # fmt: skip
+        return tuple(told)
+
     def _without(self, workload: Workload, here: PillarsHere, v: Verdict) -> tuple[WithoutDemand, ...]:
         """The demands that the answer hangs on."""
         found = []
@@ -193,7 +217,7 @@ class Engine:
     def _overrides(self, v: Verdict, workload: Workload) -> list[Override]:
         found = []
         for rule, worths in v.scored.rules:
-            if not rule.row:
+            if not rule.row.en:
                 continue
             favourite = max(rule.values, key=lambda p: rule.values[p])
             for pillar, prior in rule.values.items():

@@ -113,16 +113,16 @@ class TraitEvidence:
 class Preference:
     """Where `when` holds (empty: always), weight x value is added to a pillar's score.
 
-    row: the row of the decision table that it is, "" for none. figure: the value comes of it, one half where the figure
-    is `half_at` or, where that is None, what `half_at_demand` demands. A row's figure counts only where it was measured
-    on two pillars at least: there is nothing to compare else.
+    row: the row of the decision table that it is, NO_WORDS for none. figure: the value comes of it, one half where the
+    figure is `half_at` or, where that is None, what `half_at_demand` demands. A row's figure counts only where it was
+    measured on two pillars at least: there is nothing to compare else.
     """
 
     name: str
     weight: float
     words: Words
     when: When = ()
-    row: str = ""
+    row: Words = NO_WORDS
     values: Mapping[Pillar, float] = field(default_factory=dict)
     figure: FigureName | None = None
     half_at: float | None = None

@@ -71,7 +71,7 @@ def preference(name: str, f: Fields) -> Preference:
         weight=f["weight"].number(0, HEAVIEST),
         words=_words(f["because"]),
         when=when,
-        row=f["row"].text(longest=200) if "row" in f else "",
+        row=_words(f["row"]) if "row" in f else NO_WORDS,
         values=values,
         figure=figure,
         half_at=half_at,

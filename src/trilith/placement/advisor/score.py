@@ -79,7 +79,9 @@ class Preferences:
         if rule.figure is None or half is None:
             return worths
         figures = {p: f for p in Pillar if (f := self._known.of(rule.figure, p)) is not None}
-        if rule.row:  # an opinion of the table gives way to what was measured, on two pillars at least, not to claims
+        if (
+            rule.row.en
+        ):  # an opinion of the table gives way to what was measured, on two pillars at least, not to claims
             figures = {p: f for p, f in figures.items() if f.measured}
             figures = figures if len(figures) > 1 else {}
         for pillar, figure in figures.items():

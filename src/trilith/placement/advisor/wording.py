@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trilith.model.figures import Figure, Figures
+from trilith.model.figures import MORE_IS_BETTER, UNITS, Figure, FigureName, Figures
 from trilith.model.guest import Pillar
 from trilith.placement.advisor import quantity
 from trilith.placement.advisor.advice import Availability, Evidence
+from trilith.placement.advisor.breakeven import Threshold
 from trilith.placement.advisor.demands import Value, in_words
 from trilith.placement.advisor.feasibility import Block, Standing
 from trilith.placement.advisor.rules import NO_WORDS, Constraint, Need, Preference, Words
@@ -16,6 +17,21 @@ from trilith.placement.advisor.sensitivity import Flip
 from trilith.placement.advisor.workload import Workload
 
 NAMES = {Pillar.KVM: "KVM", Pillar.XEN: "Xen", Pillar.LXC: "LXC"}
+
+
+#: figures as people call them
+FIGURES: dict[FigureName, Words] = {
+    FigureName.START_TO_FIRST_ANSWER: Words("start to first answer", "启动到首次应答"),
+    FigureName.MEMORY: Words("memory of a started guest", "启动后占用内存"),
+    FigureName.MEMORY_OVERHEAD: Words("memory overhead", "内存开销"),
+    FigureName.MEMORY_OVERHEAD_SHARE: Words("memory overhead (share)", "内存开销占比"),
+    FigureName.SCHEDULING_LATENCY: Words("scheduling latency", "调度延迟"),
+    FigureName.SYSTEM_CALL: Words("system call", "系统调用"),
+    FigureName.DISK_WRITE_LATENCY: Words("disk write latency", "磁盘写延迟"),
+    FigureName.DISK_THROUGHPUT: Words("disk throughput", "磁盘吞吐"),
+    FigureName.NETWORK_ROUND_TRIP: Words("network round trip", "网络往返时间"),
+    FigureName.NETWORK_THROUGHPUT: Words("network throughput", "网络吞吐"),
+}
 
 
 def amount(figure: Figure) -> str:
@@ -49,8 +65,8 @@ def refusal(block: Block, workload: Workload) -> Words:
             least = quantity.show(block.figure.low, block.figure.unit)
             low, low_zh = f", and the lowest published is {least}", f"，已发表的最低值为 {least}"
         return Words(
-            f"{demands}: {block.figure.name} of {name} is {figure.en}{low}",
-            f"{demands_zh}：{name} 的 {block.figure.name} 为 {figure.zh}{low_zh}",
+            f"{demands}: the {FIGURES[block.figure.name].en} of {name} is {figure.en}{low}",
+            f"{demands_zh}：{name} 的{FIGURES[block.figure.name].zh}为 {figure.zh}{low_zh}",
         )
     if block.need is not None:
         words = block.need.words
@@ -116,24 +132,27 @@ def warnings(
         if figure is None:
             found.append(
                 Words(
-                    f"nobody knows the {constraint.limit.figure} of {name}: measure it (trilith benchmark pillars)",
-                    f"{name} 的 {constraint.limit.figure} 未知：请测量（trilith benchmark pillars）",
+                    f"nobody knows the {FIGURES[constraint.limit.figure].en} of {name}: measure it "
+                    "(trilith benchmark pillars)",
+                    f"{name} 的{FIGURES[constraint.limit.figure].zh}未知：请测量（trilith benchmark pillars）",
                 )
             )
         elif not figure.measured and figure.value > limit:
             told = figure_words(figure)
             found.append(
                 Words(
-                    f"the {figure.name} of {name} is claimed to be {told.en}, over what is demanded: measure it here",
-                    f"{name} 的 {figure.name} 据称为 {told.zh}，超出需求：请在本云测量",
+                    f"the {FIGURES[figure.name].en} of {name} is claimed to be {told.en}, over what is demanded: "
+                    "measure it here (trilith benchmark pillars)",
+                    f"{name} 的{FIGURES[figure.name].zh}据称为 {told.zh}，超出需求："
+                    "请在本云测量（trilith benchmark pillars）",
                 )
             )
         elif figure.measured and figure.high > limit:
             high = quantity.show(figure.high, figure.unit)
             found.append(
                 Words(
-                    f"one of ten is over it: the {figure.name} of {name} has its 90th percentile at {high}",
-                    f"约十分之一超出需求：{name} 的 {figure.name} 第 90 百分位为 {high}",
+                    f"one of ten is over it: the {FIGURES[figure.name].en} of {name} has its 90th percentile at {high}",
+                    f"约十分之一超出需求：{name} 的{FIGURES[figure.name].zh}第 90 百分位为 {high}",
                 )
             )
     return found
@@ -142,16 +161,16 @@ def warnings(
 def override(rule: Preference, pillar: Pillar, prior: float, worth: Worth) -> Words:
     told = contribution(rule, worth)
     return Words(
-        f"the table's row ({rule.row}) gives {NAMES[pillar]} {prior:g}; {told.en}: {worth.value:.2f}",
-        f"决策表（{rule.row}）给 {NAMES[pillar]} {prior:g}；{told.zh or told.en}：{worth.value:.2f}",
+        f"the table's row ({rule.row.en}) gives {NAMES[pillar]} {prior:g}; {told.en}: {worth.value:.2f}",
+        f"决策表（{rule.row.zh or rule.row.en}）给 {NAMES[pillar]} {prior:g}；{told.zh or told.en}：{worth.value:.2f}",
     )
 
 
 def overruled(rule: Preference, block: Block, workload: Workload) -> Words:
     told = refusal(block, workload)
     return Words(
-        f"the table's row ({rule.row}) speaks for {NAMES[block.pillar]}, which a hard constraint refuses: {told.en}",
-        f"决策表（{rule.row}）倾向 {NAMES[block.pillar]}，但硬约束将其排除：{told.zh}",
+        f"the table's row ({rule.row.en}) speaks for {NAMES[block.pillar]}, which a hard constraint refuses: {told.en}",
+        f"决策表（{rule.row.zh or rule.row.en}）倾向 {NAMES[block.pillar]}，但硬约束将其排除：{told.zh}",
     )
 
 
@@ -163,6 +182,27 @@ def flip(found: Flip, now: Pillar) -> Words:
         f"({found.change:+.2f}, {found.share:.0%}), {winner} would win over {NAMES[now]}",
         f"若 {name} 的权重由 {weight:g} 变为{'低于' if found.direction == 'below' else '高于'} {at:.2f}"
         f"（{found.change:+.2f}，{found.share:.0%}），则 {winner} 将胜过 {NAMES[now]}",
+    )
+
+
+def threshold(found: Threshold, now: Pillar | None) -> Words:
+    """now: the pillar that is advised."""
+    name, figure = NAMES[found.pillar], FIGURES[found.name]
+    better, worse = ("over", "under") if found.name in MORE_IS_BETTER else ("under", "over")
+    better_zh, worse_zh = ("高于", "低于") if found.name in MORE_IS_BETTER else ("低于", "高于")
+    at = quantity.show(float(f"{found.at:.2g}"), UNITS[found.name])
+    stands, stands_zh = "nobody knows it", "目前未知"
+    if found.now is not None:
+        how, how_zh = ("measured", "实测") if found.now.measured else ("claimed", "据称")
+        stands, stands_zh = f"{how} {amount(found.now)}", f"{how_zh} {amount(found.now)}"
+    if found.pillar is now:
+        return Words(
+            f"were the {figure.en} of {name} measured {worse} about {at} ({stands}), {name} would no longer win",
+            f"若实测 {name} 的{figure.zh}{worse_zh}约 {at}（{stands_zh}），则 {name} 不再胜出",
+        )
+    return Words(
+        f"were the {figure.en} of {name} measured {better} about {at} ({stands}), {name} would win",
+        f"若实测 {name} 的{figure.zh}{better_zh}约 {at}（{stands_zh}），则 {name} 胜出",
     )
 
 
@@ -199,10 +239,10 @@ def conflict(workload: Workload, sets: tuple[tuple[str, ...], ...], *, anywhere:
     what_zh = "没有支柱能同时满足" if anywhere else "本云没有支柱能同时满足"
     if not sets or sets == ((),):
         return Words("this cloud has no node in service for any pillar that fits", "本云没有可用节点能运行合适的支柱")
-    named = "; nor ".join(in_words(workload, s) for s in sets)
+    amount = {1: "", 2: "both "}
+    named = "; nor ".join(amount.get(len(s), "all of ") + in_words(workload, s) for s in sets)
     named_zh = "；".join(in_words(workload, s, chinese=True) for s in sets)
-    together = " together" if any(len(s) > 1 for s in sets) else ""
-    return Words(f"{what} {named}{together}", f"{what_zh}：{named_zh}")
+    return Words(f"{what} {named}", f"{what_zh}：{named_zh}")
 
 
 def summary(best: Pillar | None, choice: Pillar | None, score: float, here: Availability) -> Words:
@@ -211,8 +251,8 @@ def summary(best: Pillar | None, choice: Pillar | None, score: float, here: Avai
         return Words("Nothing fits.", "没有合适的支柱。")
     if choice is None:
         return Words(
-            f"{NAMES[best]} fits best (score {score:.0f}), and this cloud has no node for it or another that fits.",
-            f"{NAMES[best]} 最合适（得分 {score:.0f}），但本云没有可运行它或其他合适支柱的节点。",
+            f"{NAMES[best]} fits best (score {score:.0f}), and cannot be had here.",
+            f"{NAMES[best]} 最合适（得分 {score:.0f}），但本云无法提供。",
         )
     slow = ", here under emulation only" if here is Availability.EMULATED else ""
     slow_zh = "（本云仅以仿真提供）" if slow else ""
