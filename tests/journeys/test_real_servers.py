@@ -34,7 +34,10 @@ class Guest:
     def __init__(self, cloud: Cloud, name: str, pillar: str) -> None:
         self.cloud, self.name, self.pillar = cloud, name, pillar
         user_data = base64.b64encode(SCRIPT.encode()).decode()
-        self.server = cloud.order(name, pillar, user_data=user_data, config_drive=True, metadata={"colour": "red"})
+        networks = [{"uuid": cloud.network.id, "tag": "first"}]
+        self.server = cloud.order(
+            name, pillar, user_data=user_data, config_drive=True, metadata={"colour": "red"}, networks=networks
+        )
 
     def ready(self) -> None:
         self.server = self.cloud.wait(self.server)
@@ -89,11 +92,22 @@ def test_a_port_outside_of_the_security_group_is_closed(guest: Guest) -> None:
         socket.create_connection((guest.floating, 8080), timeout=1.5).close()
 
 
-def test_metadata_by_http(guest: Guest) -> None:
+def _metadata(guest: Guest) -> dict[str, Any]:
     text = guest.login.run("curl -sf -m 10 http://169.254.169.254/openstack/latest/meta_data.json")
-    document = json.loads(text)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _tagged(document: dict[str, Any]) -> dict[str, str]:
+    """MAC address of each interface with a tag."""
+    return {tag: d["mac"] for d in document["devices"] if d["type"] == "nic" for tag in d["tags"]}
+
+
+def test_metadata_by_http(guest: Guest) -> None:
+    document = _metadata(guest)
     assert document["uuid"] == guest.server.id
     assert document["meta"] == {"colour": "red"}
+    assert _tagged(document) == {"first": guest.cloud.port(guest.server).mac_address}
     name = guest.login.run("curl -sf -m 10 http://169.254.169.254/latest/meta-data/hostname")
     assert name.partition(".")[0] == guest.name
 
@@ -105,6 +119,7 @@ def test_metadata_on_the_config_drive(guest: Guest) -> None:
         mount = "sudo mkdir -p /run/cd && sudo mount -o ro $(sudo blkid -L config-2) /run/cd"
         text = guest.login.run(f"{mount} && sudo cat /run/cd/openstack/latest/meta_data.json; sudo umount /run/cd")
     assert json.loads(text)["uuid"] == guest.server.id
+    assert _tagged(json.loads(text)) == {"first": guest.cloud.port(guest.server).mac_address}
 
 
 def test_the_user_data_script_ran(guest: Guest) -> None:
@@ -176,10 +191,12 @@ def test_pause_and_unpause(guest: Guest) -> None:
 
 def test_interface_attach_and_detach(guest: Guest) -> None:
     compute = guest.cloud.sdk.compute
-    made = compute.create_server_interface(guest.server, net_id=guest.cloud.network.id)
+    own = guest.cloud.port(guest.server).mac_address
+    made = compute.create_server_interface(guest.server, net_id=guest.cloud.network.id, tag="later")
     second = made.fixed_ips[0]["ip_address"]
     mac = made.mac_addr
     until(lambda: mac in guest.login.run("ip link"), timeout=30, what=f"a second interface in {guest.name}")
+    until(lambda: _tagged(_metadata(guest)) == {"first": own, "later": mac}, timeout=30, what=f"tags of {guest.name}")
     assert {p.fixed_ips[0]["ip_address"] for p in guest.cloud.sdk.network.ports(device_id=guest.server.id)} == {
         guest.address,
         second,
