@@ -105,13 +105,15 @@ async def test_rows_reach_the_backend_in_one_batch(cloud: tuple[Services, Backen
     assert (kept.applied_revision, kept.revision) == (kept.generation, port.revision)
 
 
-async def test_a_backend_that_is_away_is_tried_again(cloud: tuple[Services, Backend]) -> None:
+async def test_a_backend_that_is_away_is_tried_again(
+    cloud: tuple[Services, Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
     services, backend = cloud
+    monkeypatch.setattr("trilith.reconcile.networks.PATIENCE", 0.6)
     backend.away = True
     _, _, port = await services.store.write(setup)
-    with pytest.raises(errors.Backend, match="connection refused"):
+    with pytest.raises(errors.Deadline, match=r"OVN.*connection refused"):
         await ensure_ports(services, [port.id])
-    await asyncio.sleep(0.3)
     assert not backend.nouns
     backend.away = False
 
@@ -119,6 +121,19 @@ async def test_a_backend_that_is_away_is_tried_again(cloud: tuple[Services, Back
         return ("port", port.id) in backend.nouns
 
     await until(there)
+
+
+async def test_a_servers_ports_wait_for_a_backend_that_restarts(cloud: tuple[Services, Backend]) -> None:
+    services, backend = cloud
+    backend.away = True
+    _, _, port = await services.store.write(setup)
+    waiting = asyncio.create_task(ensure_ports(services, [port.id]))
+    await asyncio.sleep(0.6)
+    assert not waiting.done()
+    backend.away = False
+    async with asyncio.timeout(5):
+        await waiting
+    assert ("port", port.id) in backend.nouns
 
 
 async def test_one_bad_noun_holds_up_no_other(cloud: tuple[Services, Backend]) -> None:

@@ -585,3 +585,31 @@ async def test_a_dead_database_fails_at_once_and_comes_back(node: Node) -> None:
                 await asyncio.sleep(0.02)
     assert {o.id: o.revision for o in await node.driver.owned()}[made.a.id] == 50
     print(f"{refused} refusals before it was back")
+
+
+async def test_a_database_that_hangs_is_given_up_and_comes_back(node: Node) -> None:
+    made = topology()
+    await node.driver.apply(made.nouns)
+    pid = node.pid("ovsdb-central")
+
+    def raised(replica: Replica) -> list[rows.Op]:
+        return [rows.increment("NB_Global", next(replica.records("NB_Global")).id, "nb_cfg")]
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Deadline):
+            await node.driver._nb.transact(raised, timeout=1.0)
+        begun = time.monotonic()
+        with pytest.raises(Backend):
+            await node.driver.apply([Ensure(noun=replace(made.a, revision=60))])
+        assert time.monotonic() - begun < 1.0, "known to be away"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await node.driver.apply([Ensure(noun=replace(made.a, revision=60))])
+                break
+            except Backend:
+                await asyncio.sleep(0.05)
+    assert {o.id: o.revision for o in await node.driver.owned()}[made.a.id] == 60

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
 import struct
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,47 @@ def test_an_image_larger_than_the_flavors_disk_is_refused(real: Cloud, tmp_path:
     with pytest.raises(BadRequestException, match=r"(?i)disk"):
         real.order("narrow", "kvm", image="wide")
     real.sdk.image.delete_image(image.id)
+
+
+def test_a_northbound_that_restarts_is_waited_for(real: Cloud) -> None:
+    os.kill(real.daemons()["ovsdb-central"], signal.SIGKILL)
+    server = real.order("meanwhile", "lxc")
+    real.wait(server)
+    real.delete(server)
+
+
+def test_a_northbound_that_hangs_fails_the_server_and_the_next_try_works(real: Cloud) -> None:
+    """What users wish for is taken meanwhile, and is in force once it answers again."""
+    net = real.sdk.network
+    pid = real.daemons()["ovsdb-central"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        network = net.create_network(name="wished")
+        subnet = net.create_subnet(network_id=network.id, ip_version=4, cidr="10.30.0.0/24", name="wished")
+        port = net.create_port(network_id=network.id, name="wished")
+        rule = net.create_security_group_rule(
+            security_group_id=real.group.id, direction="ingress", ethertype="IPv4", protocol="udp",
+            port_range_min=99, port_range_max=99,
+        )  # fmt: skip
+        assert [p.id for p in net.ports(name="wished")] == [port.id]
+        took = time.monotonic() - began
+        server = real.order("hung", "lxc")
+        fault = real.failure(server)
+        print(f"wishes took {took:.2f} s; the fault after {time.monotonic() - began:.0f} s: {fault[:300]}")
+        assert took < 5
+        assert "OVN" in fault
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    real.delete(server)
+    assert real.traces(server.id) == []
+    again = real.boot("on-the-wished", "lxc", networks=[{"port": port.id}], security_groups=[])
+    assert net.get_port(port).status == "ACTIVE"
+    real.delete(again)
+    net.delete_security_group_rule(rule)
+    net.delete_port(port)
+    net.delete_subnet(subnet)
+    net.delete_network(network)
 
 
 def test_a_full_disk_fails_the_server_and_the_next_try_works(tiny_image: BuiltImage) -> None:

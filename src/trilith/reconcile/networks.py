@@ -47,6 +47,8 @@ log = structlog.get_logger("reconcile")
 
 #: seconds between attempts while the backend is away: doubled up to the last
 _BACKOFF = (0.25, 5.0)
+#: seconds that a server's ports wait for a backend that is away: less than the shortest step that needs them
+PATIENCE = 25.0
 #: seconds that a change waits for others to come with it; who cannot wait calls ensure_ports
 _LINGER = 0.02
 #: nouns in one backend transaction at most
@@ -83,21 +85,46 @@ def _applier(services: Services) -> Applier:
 async def ensure_ports(services: Services, port_ids: Sequence[str]) -> None:
     """Return when these ports are in the backend as their rows say, with their networks and groups.
 
-    Raises Missing for a port without a row, Backend when the backend is away, and what it says to a port it refuses.
+    A backend that is away is waited for: its daemon is restarted within a second. Raises Missing for a port without a
+    row, Deadline when the backend stays away for PATIENCE seconds, Backend with what it says to a port it refuses.
     """
+    why = "it does not answer"
+    try:
+        async with asyncio.timeout(PATIENCE) as limit:
+            while True:
+                try:
+                    refused = await _ensure(services, port_ids)
+                    break
+                except errors.DatabaseAway:
+                    raise
+                except errors.Backend as err:
+                    why = err.message
+                    await asyncio.sleep(_BACKOFF[0])
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise errors.Deadline(
+            f"OVN's northbound database did not take the ports within {PATIENCE:g} s: {why}",
+            hint="Look at `trilith doctor`; then try again.",
+        ) from None
+    if refused:
+        raise errors.Backend(f"The network refuses a port: {refused}")
+
+
+async def _ensure(services: Services, port_ids: Sequence[str]) -> str:
+    """What the backend says to a port that it refuses, "" where all are in. Raises Backend when it is away."""
     applier = _applier(services)
     async with applier.lock:
         waiting = await services.store.read(lambda r: _unapplied(r, port_ids))
         if not waiting:
-            return
+            return ""
         for id in waiting:
             applier.refused.pop(("port", id), None)
         await _apply_pending(services, applier)
         if not any(("port", id) in applier.refused for id in waiting):
-            return
+            return ""
         left = await services.store.read(lambda r: _refusals(r, waiting))
-    if left:
-        raise errors.Backend(f"The network refuses a port: {left[0]}")
+    return left[0] if left else ""
 
 
 def _unapplied(reader: Reader, ids: Sequence[str]) -> list[str]:

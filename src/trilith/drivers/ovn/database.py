@@ -356,6 +356,8 @@ class Database:
                 return flying
             transaction.abort()
             self._fail(work.future, Deadline(f"{self.name} did not answer a transaction in time; it may be in."))
+            # a server that hangs keeps its socket open: what follows fails at once until it has answered anew
+            self._idl.force_reconnect()
         elif status in (transaction.SUCCESS, transaction.UNCHANGED):
             self._settle(work.future, None)
         elif not self.connected:
