@@ -50,12 +50,13 @@ def simulated(folder: Path, *, enforce_format: bool) -> Iterator[Target]:
 @contextmanager
 def real(folder: Path, pillar: str, *, unified_limits: bool) -> Iterator[Target]:
     """This machine's drivers in a network namespace of their own, guests of one pillar (lxc or kvm) that answer ssh.
-    unified_limits: servers are counted by Keystone's limits. Needs root. Raises RuntimeError when the node does not come
-    up."""
+    unified_limits: servers are counted by Keystone's limits. Needs root. Raises RuntimeError when the node does not
+    come up."""
     tiny = pictures.built("tiny")[0]  # before: the namespace has no way out
     plan = Plan(folder)
     with Namespace(plan) as namespace, _files(folder / "files") as files:
-        env = {"TRILITH_NODE_NAME": "conformance", "TRILITH_CONTAINER_POOL_GIB": "16"}
+        env = {"TRILITH_NODE_NAME": "conformance", "TRILITH_CONTAINER_POOL_GIB": "16",
+               "TRILITH_EGRESS_KBPS": "1000000", "TRILITH_INGRESS_KBPS": "1000000"}  # fmt: skip
         env |= {"TRILITH_QUOTA_DRIVER": "unified"} if unified_limits else {}
         up = Up(folder / "cloud", listen=plan.listen(), env=_settings(folder, files, True) | env,
                 args=("--clouds-yaml", "none"))  # fmt: skip

@@ -22,7 +22,8 @@ EXTENSIONS = (
     "default-subnetpools", "dhcp_agent_scheduler", "dvr", "ext-gw-mode", "external-net", "extra_dhcp_opt",
     "extraroute", "filter-validation", "flavors", "ip-substring-filtering", "l3-ha", "l3_agent_scheduler",
     "net-mtu", "net-mtu-writable", "network-ip-availability", "network_availability_zone", "pagination",
-    "port-security", "project-id", "provider", "qos", "quota_details", "quotas", "rbac-policies", "router",
+    "port-resource-request", "port-security", "project-id", "provider", "qos", "qos-bw-minimum-ingress",
+    "quota_details", "quotas", "rbac-policies", "router",
     "security-group", "service-type", "sorting", "standard-attr-description", "standard-attr-revisions",
     "standard-attr-tag", "standard-attr-timestamp", "subnet_allocation", "tag", "trunk", "trunk-details",
 )  # fmt: skip
@@ -115,7 +116,9 @@ def render(target: Target, folder: Path) -> str:
                     "project_networks_reachable": False, "build_timeout": 60},
         "network-feature-enabled": {"api_extensions": ",".join(EXTENSIONS), "ipv6": True,
                                     "ipv6_subnet_attributes": True, "port_admin_state_change": True,
-                                    "port_security": True, "floating_ips": True, "available_features": "all"},
+                                    "port_security": True, "floating_ips": True, "available_features": "all",
+                                    # packet rates (qos_min_bw_and_pps) are promised by nothing here
+                                    **({"qos_placement_physnet": "external"} if target.guests else {})},
         "validation": {"run_validation": target.guests, "connect_method": "floating", "auth_method": "keypair",
                        "ip_version_for_ssh": 4, "image_ssh_user": "tiny", "image_alt_ssh_user": "tiny",
                        "ssh_key_type": "ecdsa", "ping_timeout": 60 * slow, "connect_timeout": 30 * slow,

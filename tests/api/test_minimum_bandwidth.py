@@ -16,7 +16,8 @@ from tests.api.conftest import PASSWORD, ApiCloud, settings_of
 from tests.api.test_network_policies import net
 from tests.api.test_network_topology import Api, external
 from trilith.app import cloud as start_cloud
-from trilith.model.node import Allocation
+from trilith.model.network import Port
+from trilith.model.node import Allocation, ResourceProvider
 from trilith.model.server import Server, ServerState
 
 EGRESS, INGRESS = "NET_BW_EGR_KILOBIT_PER_SEC", "NET_BW_IGR_KILOBIT_PER_SEC"
@@ -99,6 +100,13 @@ async def test_rules_and_policies_change_under_servers(cloud: ApiCloud, admin: A
     shown = (await admin("GET", f"/ports/{port['id']}", 200))["port"]
     assert shown["resource_request"] == {"required": [], "resources": {EGRESS: 600}}
     assert "resource_request" not in (await member("GET", f"/ports/{port['id']}", 200))["port"]
+    # who has promised it; written back, it is no setting of the user's
+    (provider,) = await cloud.store.read(lambda r: r.select(ResourceProvider, name=server.node))
+    assert shown["binding:profile"] == {"allocation": provider.id}
+    back = {"port": {"binding:profile": shown["binding:profile"] | {"mine": "1"}}}
+    shown = (await admin("PUT", f"/ports/{port['id']}", 200, back))["port"]
+    assert shown["binding:profile"] == {"allocation": provider.id, "mine": "1"}
+    assert (await cloud.store.read(lambda r: r.get(Port, port["id"]))).binding_profile == {"mine": "1"}
 
     changed = {"minimum_bandwidth_rule": {"min_kbps": 900}}
     assert (await admin("PUT", rule, 200, changed))["minimum_bandwidth_rule"]["min_kbps"] == 900

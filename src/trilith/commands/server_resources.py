@@ -21,7 +21,7 @@ from trilith.store.tx import Reader, Tx
 #: kbit/s that all servers of a node may be promised together, by direction as the guest sees it
 BANDWIDTH = {"egress": "NET_BW_EGR_KILOBIT_PER_SEC", "ingress": "NET_BW_IGR_KILOBIT_PER_SEC"}
 #: device_owner of a server's port: compute:<zone>
-_OF_SERVER = "compute:"
+OF_SERVER = "compute:"
 
 
 def of_server(reader: Reader, server: Server, flavor: FlavorData | None = None) -> dict[str, int]:
@@ -100,5 +100,5 @@ def refit(tx: Tx, server_id: str) -> None:
 
 def refit_all(tx: Tx, ports: Iterable[Port]) -> None:
     """The servers of these ports. Raises as `refit`."""
-    for server_id in sorted({p.device_id for p in ports if p.device_id and p.device_owner.startswith(_OF_SERVER)}):
+    for server_id in sorted({p.device_id for p in ports if p.device_id and p.device_owner.startswith(OF_SERVER)}):
         refit(tx, server_id)

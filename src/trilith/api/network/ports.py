@@ -22,11 +22,14 @@ from trilith.commands import ports as commands
 from trilith.commands import qos, subnets
 from trilith.commands.network_faults import InvalidInput, PortNotFound
 from trilith.commands.network_search import contains
-from trilith.commands.server_resources import promised, refit_all
+from trilith.commands.server_resources import OF_SERVER, promised, refit_all
 from trilith.model.network import AddressPair, DhcpOption, FixedIp, IpAddress, Network, Port, domain_of
+from trilith.model.node import ResourceProvider
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
 
+#: key of binding:profile: the resource provider of a bound port with a resource request, as Nova sets it
+_ALLOCATION = "allocation"
 _MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 _LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
 #: Neutron's max_allowed_address_pair
@@ -134,11 +137,29 @@ def view(reader: Reader, rows: Sequence[Port], who: Viewer) -> list[PortView]:
     trunks = trunk_details.of(reader, rows)
     views = [_view(p, networks.get(p.network_id), who.admin, trunks.get(p.id)) for p in rows]
     if who.admin:
-        promises = promised(reader, [v.qos_policy_id or v.qos_network_policy_id or "" for v in views])
-        for made in views:
-            wanted = promises.get(made.qos_policy_id or made.qos_network_policy_id or "")
-            made.resource_request = ResourceRequest(required=[], resources=wanted) if wanted else None
+        _show_promises(reader, views)
     return views
+
+
+def _show_promises(reader: Reader, views: Sequence[PortView]) -> None:
+    """What each port asks of a node; for those that are bound, the resource provider that has promised it."""
+    promises = promised(reader, [v.qos_policy_id or v.qos_network_policy_id or "" for v in views])
+    asking: list[PortView] = []
+    for made in views:
+        wanted = promises.get(made.qos_policy_id or made.qos_network_policy_id or "")
+        made.resource_request = ResourceRequest(required=[], resources=wanted) if wanted else None
+        if wanted and made.host_id and made.device_owner.startswith(OF_SERVER):
+            asking.append(made)
+    nodes = {v.host_id for v in asking}
+    providers = {p.name: p.id for p in reader.select(ResourceProvider, name=nodes)} if nodes else {}
+    for made in asking:
+        if (provider := providers.get(str(made.host_id))) is not None:
+            made.profile = {**(made.profile or {}), _ALLOCATION: provider}
+
+
+def _profile(given: dict[str, str] | None) -> dict[str, str]:
+    """Who writes back what he has read does not set what the cloud itself says."""
+    return {key: value for key, value in (given or {}).items() if key != _ALLOCATION}
 
 
 def _view(port: Port, network: Network | None, admin: bool, trunk: trunk_details.TrunkDetails | None) -> PortView:
@@ -285,7 +306,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
         ],
         dns_domain=wanted.dns_domain or "",
         host=wanted.host_id or "",
-        binding_profile=wanted.profile or {},
+        binding_profile=_profile(wanted.profile or {}),
         qos_policy_id=qos.check(tx, wanted.qos_policy_id or ""),
         tags=tuple(wanted.tags),
     )
@@ -372,7 +393,7 @@ async def update(call: Call) -> Answer:
             dns_name=wanted.dns_name if wanted.dns_name is UNSET else _dns_name(wanted.dns_name),
             dns_domain=wanted.dns_domain,
             host=wanted.host_id if wanted.host_id is UNSET else wanted.host_id or "",
-            binding_profile=wanted.profile if wanted.profile is UNSET else wanted.profile or {},
+            binding_profile=wanted.profile if wanted.profile is UNSET else _profile(wanted.profile),
             qos_policy_id=UNSET if wanted.qos_policy_id is UNSET else qos.check(tx, wanted.qos_policy_id or ""),
             any_project=listing.viewer(call).admin,
         )
