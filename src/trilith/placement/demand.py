@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trilith.model.guest import Pillar
-from trilith.placement.advisor.rules import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,7 @@ class Candidate:
 class Demand:
     """named: amounts by resource class that the flavor names in place of its sizes, or beside them.
 
-    pillars: those that the image's forms allow, best first. chosen: where image or flavor names one. needs: of the
-    advisor's hard constraints, what a node must have to run a pillar.
+    pillars: those that the image's forms allow, best first. chosen: where image or flavor names one.
     """
 
     vcpus: int
@@ -61,7 +58,6 @@ class Demand:
     machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
     extra_disks: bool = False  # the flavor has an ephemeral disk or swap
     named: dict[str, int] = field(default_factory=dict)
-    needs: Mapping[Pillar, tuple[Need, ...]] = field(default_factory=dict)
 
     @property
     def resources(self) -> dict[str, int]:

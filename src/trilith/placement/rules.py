@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trilith.model.guest import Pillar
-from trilith.placement.advisor import wording
-from trilith.placement.advisor.feasibility import met
-from trilith.placement.advisor.here import PillarNodes
-from trilith.placement.advisor.rules import Need
 from trilith.placement.demand import Candidate, Demand, Units
 
 
@@ -130,21 +126,4 @@ def _pillar_lacks(demand: Demand, c: Candidate, pillar: Pillar) -> Refusal | Non
             had="a root disk alone",
             text=f"{pillar}: this node gives servers a root disk alone, no ephemeral disk and no swap",
         )
-    return _unmet(demand.needs.get(pillar, ()), c, pillar)
-
-
-def _unmet(needs: tuple[Need, ...], c: Candidate, pillar: Pillar) -> Refusal | None:
-    able = c.able.get(pillar, ())
-    for need in needs:
-        node = PillarNodes(
-            pillar=pillar,
-            traits=c.traits,
-            capabilities=frozenset(able),
-            resources=frozenset(name for name, total in c.total.items() if total > 0),
-            emulated="emulated" in able,
-        )
-        if not met(need, node):
-            needed = wording.lacks(need).en.strip(" ()")
-            text = f"{pillar}: {need.words.en}: needed {needed}"
-            return Refusal(rule="advisor", needed=needed, had="none of these", text=text)
     return None

@@ -76,14 +76,10 @@ class Engine:
     """rules with figures: the measured ones, or what `best_of` made of them and the rules' defaults. Made anew where
     either changes."""
 
-    ORDERS_KEPT = 1000
-
     def __init__(self, rules: Rules, figures: Figures) -> None:
         self.rules = rules
         self.known = figures if figures.used else best_of(figures, rules.defaults)
         self._preferences = Preferences(rules, self.known)
-        #: what `choice.pillars_for` answered, since servers are created many alike
-        self.orders: dict[Any, Any] = {}
 
     def verdict(self, workload: Workload, here: PillarsHere) -> Verdict:
         wanted = demanded(workload)
