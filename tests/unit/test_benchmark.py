@@ -144,6 +144,25 @@ def test_memory_of_a_guest_is_that_of_the_processes_that_name_it() -> None:
         host.memory_of(name)
 
 
+_ID = "18f22970-e598-4c3d-bffa-a3ddb3b181c1"
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        (f"4:memory:/trilith-{_ID}/user/x\n9:name=systemd:/trilith-{_ID}\n", f"memory/trilith-{_ID}"),
+        (f"0::/trilith-{_ID}/system.slice\n", f"trilith-{_ID}"),
+        (
+            f"0::/machine.slice/machine-qemu\\x2d1\\x2d{_ID.replace('-', chr(92) + 'x2d')}.scope/libvirt/emulator\n",
+            f"machine.slice/machine-qemu\\x2d1\\x2d{_ID.replace('-', chr(92) + 'x2d')}.scope",
+        ),
+    ],
+)
+def test_the_group_whose_kernel_memory_counts_is_the_guests_own(text: str, group: str) -> None:
+    assert list(host.memory_groups(text, _ID)) == [Path("/sys/fs/cgroup", group)]
+    assert list(host.memory_groups("4:memory:/\n0::/user.slice\n", _ID)) == []
+
+
 def test_the_facts_of_this_host() -> None:
     found = host.facts("n")
     assert (found.name, found.kernel) == ("n", os.uname().release)

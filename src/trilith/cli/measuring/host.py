@@ -73,40 +73,44 @@ def processes_of(server_id: str) -> list[int]:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):  # ended meanwhile
-            words = (entry / "cmdline").read_bytes() + (entry / "cgroup").read_bytes()
-            if server_id.encode() in words:
+            line = (entry / "cmdline").read_bytes().decode(errors="replace")
+            if server_id in line or server_id in _plain((entry / "cgroup").read_text()):
                 found.append(int(entry.name))
     return found
+
+
+def _plain(text: str) -> str:
+    """systemd.unit(5): a hyphen in the name of what a unit is for is written so."""
+    return text.replace("\\x2d", "-")
 
 
 def memory_of(server_id: str) -> float:
     """MiB of this host's memory that a running guest holds: the PSS of its processes (proc(5), smaps_rollup), and what
     the kernel holds for its control group where that is counted. Raises Missing when nothing of it runs."""
-    pids = processes_of(server_id)
     kib = 0
     groups: set[Path] = set()
-    for pid in pids:
+    for pid in processes_of(server_id):
         with contextlib.suppress(OSError):
             text = (_PROC / str(pid) / "smaps_rollup").read_text()
             kib += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-            groups |= set(_memory_groups(pid, server_id))
+            groups |= set(memory_groups((_PROC / str(pid) / "cgroup").read_text(), server_id))
     if not kib:
         raise errors.Missing(f"No process of the guest {server_id} runs on this host.")
     return kib / 1024 + sum(_kernel_mib(group) for group in groups)
 
 
-def _memory_groups(pid: int, server_id: str) -> Iterator[Path]:
-    for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
+def memory_groups(text: str, server_id: str) -> Iterator[Path]:
+    """text: of /proc/<pid>/cgroup (cgroups(7)). The guest's own group, not one that something in it made below."""
+    for line in text.splitlines():
         number, names, path = line.split(":", 2)
-        if server_id not in path:
-            continue
-        # the guest's own group, not one that something in it made below
         parts = path.strip("/").split("/")
-        own = parts[: next(i for i, part in enumerate(parts) if server_id in part) + 1]
+        named = next((i for i, part in enumerate(parts) if server_id in _plain(part)), None)
+        if named is None:
+            continue
         if "memory" in names.split(","):
-            yield Path(_CGROUP, "memory", *own)
-        elif number == "0" and (_CGROUP / "cgroup.controllers").exists():
-            yield Path(_CGROUP, *own)
+            yield Path(_CGROUP, "memory", *parts[: named + 1])
+        elif number == "0":
+            yield Path(_CGROUP, *parts[: named + 1])
 
 
 def _kernel_mib(group: Path) -> float:
