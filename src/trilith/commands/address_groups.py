@@ -19,6 +19,9 @@ from trilith.model.network import Rbac, SecurityGroupRule
 from trilith.model.network_access import AddressGroup
 from trilith.store.tx import Tx, new_id
 
+#: of a group: it is one row here, and one address set of OVN, sent whole
+MOST_ADDRESSES = 10_000
+
 
 def create(
     tx: Tx, *, project_id: str, name: str = "", description: str = "", addresses: Sequence[str] = ()
@@ -51,9 +54,10 @@ def update(
 
 
 def add_addresses(tx: Tx, group: AddressGroup, addresses: Sequence[str]) -> AddressGroup:
-    """Raises AddressesAlreadyExist, InvalidInput."""
+    """Raises AddressesAlreadyExist, InvalidInput (also for too many)."""
     new = list(dict.fromkeys(canonical(addresses)))
-    known = [a for a in new if a in group.addresses]
+    had = set(group.addresses)
+    known = [a for a in new if a in had]
     if known:
         raise AddressesAlreadyExist(f"Addresses {', '.join(known)} already exist in address group {group.id}.")
     return _set(tx, group, (*group.addresses, *new))
@@ -71,6 +75,9 @@ def remove_addresses(tx: Tx, group: AddressGroup, addresses: Sequence[str]) -> A
 def _set(tx: Tx, group: AddressGroup, addresses: tuple[str, ...]) -> AddressGroup:
     if addresses == group.addresses:
         return group
+    if len(addresses) > MOST_ADDRESSES:
+        raise InvalidInput(f"Invalid input for addresses. Reason: a group has {MOST_ADDRESSES} at most.",
+                           field="addresses")  # fmt: skip
     group = tx.change(group, addresses=addresses)
     bump(tx, AddressGroup, [group.id])
     return group

@@ -317,3 +317,6 @@ class OverQuota(errors.QuotaExceeded):
 
 
 class NotAuthorized(errors.Forbidden): ...
+
+
+class DeviceIDNotOwnedByTenant(errors.Conflict): ...

@@ -24,6 +24,9 @@ from trilith.commands.network_generation import bump
 from trilith.model.network import AddressScope, IpAddress, Port, Rbac, Router, Subnet, SubnetPool
 from trilith.store.tx import Tx, new_id
 
+#: of a pool: each is compared with each, and with every subnet of the pool
+MOST_PREFIXES = 256
+
 
 def create_pool(
     tx: Tx,
@@ -73,7 +76,7 @@ def create_pool(
 
 
 def compact(prefixes: Sequence[str]) -> list[Prefix]:
-    """Merged and in order. Raises InvalidInput for none, bad ones and a mix of versions."""
+    """Merged and in order. Raises InvalidInput for none, too many, bad ones and a mix of versions."""
     try:
         found = [ipaddress.ip_network(p) for p in prefixes]
     except ValueError as err:
@@ -85,6 +88,11 @@ def compact(prefixes: Sequence[str]) -> list[Prefix]:
             "Invalid input for prefixes. Reason: prefixes of one IP version are needed.", field="prefixes"
         )
     merged: list[Prefix] = [*ipaddress.collapse_addresses(four), *ipaddress.collapse_addresses(six)]
+    if len(merged) > MOST_PREFIXES:
+        raise InvalidInput(
+            f"Invalid input for prefixes. Reason: a pool has {MOST_PREFIXES} at most, not {len(merged)}.",
+            field="prefixes",
+        )
     return merged
 
 
@@ -187,9 +195,10 @@ def remove_prefixes(tx: Tx, pool: SubnetPool, prefixes: Sequence[str]) -> Subnet
     """Raises IllegalSubnetPoolPrefixUpdate for a prefix that a subnet of the pool is cut from, InvalidInput."""
     gone = compact(prefixes)
     left = [ipaddress.ip_network(p) for p in pool.prefixes]
+    cut_from = [(s, ipaddress.ip_network(s.cidr)) for s in tx.select(Subnet, subnetpool_id=pool.id)]
     for prefix in gone:
-        for subnet in tx.select(Subnet, subnetpool_id=pool.id):
-            if prefix.overlaps(ipaddress.ip_network(subnet.cidr)):
+        for subnet, cidr in cut_from:
+            if prefix.overlaps(cidr):
                 raise IllegalSubnetPoolPrefixUpdate(
                     f"Illegal update to prefixes: {prefix} is in use by subnet {subnet.id}.", field="prefixes"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -191,6 +192,8 @@ def parse_cidr(cidr: str) -> addresses.Network:
 def check_pools(prefix: addresses.Network, pools: Sequence[AllocationPool], gateway: str) -> tuple[AllocationPool, ...]:
     """The pools in canonical form. Raises Invalid…, OutOfBounds…, Overlapping… and GatewayConflict…"""
     ranges: list[tuple[int, int]] = []
+    whole = addresses.default_pools(prefix, "")[0]
+    first, last = int(ipaddress.ip_address(whole.start)), int(ipaddress.ip_address(whole.end))
     for pool in pools:
         try:
             low, high = ipaddress.ip_address(pool.start), ipaddress.ip_address(pool.end)
@@ -198,8 +201,7 @@ def check_pools(prefix: addresses.Network, pools: Sequence[AllocationPool], gate
             raise InvalidAllocationPool(f"The allocation pool {pool.start}-{pool.end} is not valid.") from err
         if low.version != prefix.version or high.version != prefix.version or int(low) > int(high):
             raise InvalidAllocationPool(f"The allocation pool {pool.start}-{pool.end} is not valid.")
-        whole = addresses.default_pools(prefix, "")[0]
-        if int(low) < int(ipaddress.ip_address(whole.start)) or int(high) > int(ipaddress.ip_address(whole.end)):
+        if int(low) < first or int(high) > last:
             raise OutOfBoundsAllocationPool(
                 f"The allocation pool {pool.start}-{pool.end} spans beyond the subnet cidr {prefix}."
             )
@@ -207,12 +209,12 @@ def check_pools(prefix: addresses.Network, pools: Sequence[AllocationPool], gate
             raise GatewayConflictWithAllocationPools(
                 f"Gateway ip {gateway} conflicts with allocation pool {pool.start}-{pool.end}."
             )
-        for other_low, other_high in ranges:
-            if int(low) <= other_high and other_low <= int(high):
-                raise OverlappingAllocationPools(f"Found overlapping allocation pools for subnet {prefix}.")
         ranges.append((int(low), int(high)))
+    ranges.sort()
+    if any(one[1] >= other[0] for one, other in itertools.pairwise(ranges)):
+        raise OverlappingAllocationPools(f"Found overlapping allocation pools for subnet {prefix}.")
     make = type(prefix.network_address)
-    return tuple(AllocationPool(start=str(make(low)), end=str(make(high))) for low, high in sorted(ranges))
+    return tuple(AllocationPool(start=str(make(low)), end=str(make(high))) for low, high in ranges)
 
 
 def _check_overlap(tx: Tx, network: Network, prefix: addresses.Network) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from trilith import errors
 from trilith.api.http.call import Call
@@ -18,6 +19,8 @@ from trilith.model.network import Rbac
 from trilith.model.network_access import AddressGroup
 from trilith.store.tx import Reader, Tx
 
+Addresses = Annotated[list[str], Meta(max_length=commands.MOST_ADDRESSES)]
+
 
 class AddressGroupView(Standard, kw_only=True):
     name: str
@@ -28,7 +31,7 @@ class AddressGroupView(Standard, kw_only=True):
 class AddressGroupCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name = ""
     description: Name = ""
-    addresses: list[str] = []
+    addresses: Addresses = []
     project_id: Given = UNSET
     tenant_id: Given = UNSET
 
@@ -48,14 +51,14 @@ class UpdateAddressGroupBody(Struct):
 
 
 class AddressesWire(Struct, forbid_unknown_fields=True):
-    addresses: list[str]
+    addresses: Addresses
 
 
 class AddressesBody(Struct):
     """Clients write the addresses in the group or, openstacksdk, alone."""
 
     address_group: AddressesWire | UnsetType = UNSET
-    addresses: list[str] | UnsetType = UNSET
+    addresses: Addresses | UnsetType = UNSET
 
 
 def view(reader: Reader, rows: Sequence[AddressGroup], _who: Viewer) -> list[AddressGroupView]:

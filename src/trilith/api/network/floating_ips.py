@@ -13,7 +13,7 @@ from trilith.api.network import listing
 from trilith.api.network import networks as network_api
 from trilith.api.network import ports as port_api
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import floating_ips as commands
 from trilith.commands import qos
 from trilith.commands.network_faults import FloatingIPNotFound
@@ -72,7 +72,7 @@ class FloatingIpCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     dns_name: Name = ""
     dns_domain: Name = ""
     qos_policy_id: str | None = None
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class FloatingIpUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -172,7 +172,7 @@ def _make(call: Call, tx: Tx, wanted: FloatingIpCreate) -> FloatingIp:
     listing.refuse_publishing("dns_domain", wanted.dns_domain)
     listing.restrict(call, {"create_floatingip:floating_ip_address": wanted.floating_ip_address or UNSET})
     listing.fetch(tx, network_api.NOUN, who, wanted.floating_network_id)
-    port = listing.fetch(tx, port_api.NOUN, who, wanted.port_id) if wanted.port_id else None
+    port = port_api.mine(call, tx, wanted.port_id) if wanted.port_id else None
     return commands.create(
         tx,
         project_id=project,
@@ -185,7 +185,7 @@ def _make(call: Call, tx: Tx, wanted: FloatingIpCreate) -> FloatingIp:
         dns_name=wanted.dns_name,
         dns_domain=wanted.dns_domain,
         qos_policy_id=qos.check_of_floating_ip(tx, wanted.qos_policy_id or ""),
-        tags=tuple(wanted.tags),
+        tags=tuple(dict.fromkeys(wanted.tags)),
     )
 
 
@@ -196,7 +196,7 @@ async def update(call: Call) -> Answer:
     def act(tx: Tx, floating: FloatingIp) -> Any:
         port: Port | UnsetType | None = UNSET
         if wanted.port_id is not UNSET:
-            port = listing.fetch(tx, port_api.NOUN, listing.viewer(call), wanted.port_id) if wanted.port_id else None
+            port = port_api.mine(call, tx, wanted.port_id) if wanted.port_id else None
         elif wanted.fixed_ip_address and floating.port_id:
             port = tx.get(Port, floating.port_id)
         return commands.update(

@@ -60,6 +60,8 @@ class Noun(Generic[R]):
     sort: Mapping[str, str]
     #: path part; Neutron writes some with dashes
     path: str = ""
+    #: filters by what only administrators are shown: others would learn it from what is found
+    hidden: frozenset[str] = frozenset()
 
     @property
     def rule(self) -> str:
@@ -258,6 +260,8 @@ def _page(reader: Reader, noun: Noun[Any], page: Page, who: Viewer) -> tuple[Seq
     clauses = [noun.filters[name](reader, values) for name, values in page.clauses]
     if not who.admin:
         clauses.append(visible(noun.cls, who.actor))
+        if any(name in noun.hidden for name, _ in page.clauses):
+            clauses.append(sa.false())
     table = REGISTRY[noun.cls].table
     keys = [(table.c[column], down != page.reverse) for column, down in page.keys]
     keys.append((table.c.seq, page.reverse))

@@ -18,12 +18,14 @@ from trilith.commands import networks as commands
 from trilith.commands import qos as qos_commands
 from trilith.commands.network_faults import InvalidInput, NetworkNotFound
 from trilith.commands.network_search import EXTERNAL, SHARED
+from trilith.commands.network_tags import MAX_LENGTH, MAX_TAGS
 from trilith.model.network import Network, Rbac, Subnet, SubnetPool
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx
 
 Name = Annotated[str, Meta(max_length=255)]
 Given = str | UnsetType | None
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)]], Meta(max_length=MAX_TAGS)]
 
 
 class NetworkView(Standard, kw_only=True):
@@ -65,7 +67,7 @@ class NetworkCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     network_type: Given = msgspec.field(name="provider:network_type", default=UNSET)
     physical_network: Given = msgspec.field(name="provider:physical_network", default=UNSET)
     segmentation_id: int | str | UnsetType | None = msgspec.field(name="provider:segmentation_id", default=UNSET)
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class NetworkUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -182,6 +184,7 @@ NOUN: Noun[Network] = Noun(
         "qos_policy_id": listing.text(Network, "qos_policy_id"),
     },
     {**listing.standard_sort(Network), "mtu": "mtu"},
+    hidden=frozenset({"provider:network_type", "provider:physical_network", "provider:segmentation_id"}),
 )
 
 
@@ -244,7 +247,7 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
         port_security=wanted.port_security_enabled,
         dns_domain=wanted.dns_domain,
         qos_policy_id=None if wanted.qos_policy_id is UNSET else qos_commands.check(tx, wanted.qos_policy_id or ""),
-        tags=tuple(wanted.tags),
+        tags=tuple(dict.fromkeys(wanted.tags)),
     )
 
 

@@ -78,6 +78,8 @@ POLICIES: tuple[Policy, ...] = (
       for noun in _NOUNS for verb in ("create", "update", "delete")),
     *(Policy(name, _ADMIN) for name in _ADMIN_ONLY),
     Policy("create_port:mac_address", _MEMBER),
+    Policy("create_port:device_owner", _MEMBER, "Make an unguarded port (device_owner network:…): the network's owner"),
+    Policy("update_port:device_owner", _MEMBER, "Make a port an unguarded one: the network's owner"),
     Policy("add_router_interface", _MEMBER),
     Policy("remove_router_interface", _MEMBER),
     Policy("add_extraroutes", _MEMBER),

@@ -117,7 +117,7 @@ async def create(call: Call) -> Answer:
     def body(tx: Tx) -> PortForwarding:
         floating = _floating(tx, call, who)
         call.allow("create_floatingip_port_forwarding", project_id=floating.project_id)
-        port = listing.fetch(tx, port_api.NOUN, who, wanted.internal_port_id)
+        port = port_api.mine(call, tx, wanted.internal_port_id)
         return commands.create(
             tx,
             floating,
@@ -143,7 +143,7 @@ async def update(call: Call) -> Answer:
         port: Port | None = None
         if wanted.internal_port_id is not UNSET or wanted.internal_ip_address is not UNSET:
             id = rule.internal_port_id if wanted.internal_port_id is UNSET else wanted.internal_port_id
-            port = listing.fetch(tx, port_api.NOUN, who, id)
+            port = port_api.mine(call, tx, id)
         return commands.update(
             tx,
             floating,

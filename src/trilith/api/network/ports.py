@@ -14,10 +14,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.api.network import listing, trunk_details
+from trilith.api.network import listing, port_devices, trunk_details
 from trilith.api.network import networks as network_api
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import ports as commands
 from trilith.commands import qos, subnets
 from trilith.commands.network_faults import InvalidInput, PortNotFound
@@ -34,6 +34,8 @@ _MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 _LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
 #: Neutron's max_allowed_address_pair
 _MAX_PAIRS = 10
+#: of a port; one that took more would be a way around the quota of ports
+_MAX_IPS, _MAX_OPTIONS = 64, 64
 Vnic = Literal["normal"]
 
 
@@ -101,11 +103,11 @@ class PortWire(Struct, kw_only=True, forbid_unknown_fields=True):
     description: Name | UnsetType = UNSET
     admin_state_up: bool | UnsetType = UNSET
     mac_address: str | UnsetType | None = UNSET
-    fixed_ips: list[FixedIpWire] | UnsetType | None = UNSET
+    fixed_ips: Annotated[list[FixedIpWire], Meta(max_length=_MAX_IPS)] | UnsetType | None = UNSET
     security_groups: list[str] | UnsetType | None = UNSET
     port_security_enabled: bool | UnsetType = UNSET
     allowed_address_pairs: list[PairWire] | UnsetType | None = UNSET
-    extra_dhcp_opts: list[OptionWire] | UnsetType | None = UNSET
+    extra_dhcp_opts: Annotated[list[OptionWire], Meta(max_length=_MAX_OPTIONS)] | UnsetType | None = UNSET
     device_id: Name | UnsetType | None = UNSET
     device_owner: Name | UnsetType | None = UNSET
     dns_name: str | UnsetType = UNSET
@@ -120,7 +122,7 @@ class PortCreate(PortWire, kw_only=True, forbid_unknown_fields=True):
     network_id: str
     project_id: Given = UNSET
     tenant_id: Given = UNSET
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class CreateBody(Struct):
@@ -265,7 +267,18 @@ NOUN: Noun[Port] = Noun(
         "device_id": "device_id",
         "device_owner": "device_owner",
     },
+    hidden=frozenset({"binding:host_id"}),
 )
+
+
+def mine(call: Call, tx: Tx, id: str) -> Port:
+    """A port that the caller may use; a network's owner sees others' ports on it, too.
+
+    Raises PortNotFound, Forbidden.
+    """
+    port = listing.fetch(tx, NOUN, listing.viewer(call), id)
+    call.allow("update_port", project_id=port.project_id)
+    return port
 
 
 async def create(call: Call) -> Answer:
@@ -281,6 +294,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
     if network.external and not network.shared and network.project_id != call.actor.project_id:
         call.allow("context_is_admin")
     _check_free(call, network, wanted)
+    port_devices.check(call, tx, network, project, wanted.device_owner, wanted.device_id)
     options = wanted.extra_dhcp_opts or []
     groups = wanted.security_groups
     return commands.create_port(
@@ -308,7 +322,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
         host=wanted.host_id or "",
         binding_profile=_profile(wanted.profile or {}),
         qos_policy_id=qos.check(tx, wanted.qos_policy_id or ""),
-        tags=tuple(wanted.tags),
+        tags=tuple(dict.fromkeys(wanted.tags)),
     )
 
 
@@ -374,6 +388,7 @@ async def update(call: Call) -> Answer:
     def act(tx: Tx, port: Port) -> Any:
         network = tx.get(Network, port.network_id)
         _check_free(call, network, wanted)
+        port_devices.check(call, tx, network, port.project_id, wanted.device_owner, wanted.device_id, port)
         return commands.update_port(
             tx,
             port,

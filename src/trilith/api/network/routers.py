@@ -15,12 +15,12 @@ from trilith.api.network import networks as network_api
 from trilith.api.network import ports as port_api
 from trilith.api.network import subnets as subnet_api
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.api.network.ports import FixedIpWire
 from trilith.api.network.subnets import RouteWire
 from trilith.commands import routers as commands
-from trilith.commands.network_faults import RouterNotFound
-from trilith.model.network import FixedIp, HostRoute, Port, Router
+from trilith.commands.network_faults import BadRequest, RouterNotFound
+from trilith.model.network import FixedIp, HostRoute, Network, Port, Router
 from trilith.store.tx import Reader, Tx
 
 
@@ -60,7 +60,7 @@ class RouterCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     availability_zone_hints: list[str] = []
     distributed: bool | UnsetType | None = UNSET
     ha: bool | UnsetType | None = UNSET
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class RouterUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -173,7 +173,7 @@ def _make(call: Call, tx: Tx, wanted: RouterCreate) -> Router:
         gateway=None if gateway is UNSET else gateway,
         distributed=distributed is not False,
         ha=ha is not False,
-        tags=tuple(wanted.tags),
+        tags=tuple(dict.fromkeys(wanted.tags)),
     )
 
 
@@ -232,15 +232,24 @@ async def delete(call: Call) -> Answer:
 
 
 async def add_interface(call: Call) -> InterfaceView:
-    """200: the interface. 400: overlaps, no gateway, both or neither named. 404: subnet or port. 409: in use."""
+    """200: the interface. 400: overlaps, no gateway, another's network, both or neither named. 404: subnet or port.
+    409: in use."""
     body: InterfaceBody = call.body
 
     def act(tx: Tx, router: Router) -> tuple[Port, str]:
         who = listing.viewer(call)
         if body.subnet_id and not body.port_id:
-            listing.fetch(tx, subnet_api.NOUN, who, body.subnet_id)
+            subnet = listing.fetch(tx, subnet_api.NOUN, who, body.subnet_id)
+            if not who.admin and tx.get(Network, subnet.network_id).project_id != call.actor.project_id:
+                # it would be given the gateway's address, and with it what all of the network send outside
+                raise BadRequest(
+                    f"Bad router request: Cannot add interface to router because subnet {subnet.id} is not owned by "
+                    "project making the request",
+                    hint="Make a port on the network, and add that.",
+                    field="subnet_id",
+                )
         elif body.port_id and not body.subnet_id:
-            listing.fetch(tx, port_api.NOUN, who, body.port_id)
+            port_api.mine(call, tx, body.port_id)
         return commands.add_interface(tx, router, subnet_id=body.subnet_id, port_id=body.port_id)
 
     return await _interface(call, "add_router_interface", act)

@@ -12,7 +12,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import security_groups as commands
 from trilith.commands.network_faults import (
     InvalidInput,
@@ -51,7 +51,7 @@ class GroupCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     project_id: Given = UNSET
     tenant_id: Given = UNSET
     stateful: bool = True
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class GroupUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -201,7 +201,7 @@ async def create(call: Call) -> Answer:
             name=wanted.name,
             description=wanted.description,
             stateful=wanted.stateful,
-            tags=tuple(wanted.tags),
+            tags=tuple(dict.fromkeys(wanted.tags)),
         )
 
     return await listing.create_all(call, GROUP, body.security_group, body.security_groups, make)

@@ -12,13 +12,14 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import subnet_pools as commands
 from trilith.commands.network_faults import AddressScopeNotFound, SubnetPoolNotFound
 from trilith.model.network import AddressScope, SubnetPool
 from trilith.store.tx import Reader, Tx
 
 Length = Annotated[int, Meta(ge=0, le=128)]
+Prefixes = Annotated[list[str], Meta(max_length=commands.MOST_PREFIXES)]
 
 
 class PoolView(Standard, kw_only=True):
@@ -37,7 +38,7 @@ class PoolView(Standard, kw_only=True):
 
 class PoolCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name
-    prefixes: list[str]
+    prefixes: Prefixes
     project_id: Given = UNSET
     tenant_id: Given = UNSET
     min_prefixlen: Length | None = None
@@ -48,13 +49,13 @@ class PoolCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     description: Name = ""
     shared: bool | UnsetType = UNSET
     is_default: bool | UnsetType = UNSET
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class PoolUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name | UnsetType = UNSET
     description: Name | UnsetType = UNSET
-    prefixes: list[str] | UnsetType = UNSET
+    prefixes: Prefixes | UnsetType = UNSET
     min_prefixlen: Length | UnsetType = UNSET
     max_prefixlen: Length | UnsetType = UNSET
     default_prefixlen: Length | UnsetType = UNSET
@@ -64,12 +65,12 @@ class PoolUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PrefixesBody(Struct, forbid_unknown_fields=True):
-    prefixes: list[str]
+    prefixes: Prefixes
 
 
 class PrefixesWrapped(Struct):
     subnetpool: PrefixesBody | UnsetType = UNSET
-    prefixes: list[str] | UnsetType = UNSET
+    prefixes: Prefixes | UnsetType = UNSET
 
 
 class ScopeView(Struct, kw_only=True):
@@ -224,7 +225,7 @@ async def create(call: Call) -> Answer:
             description=wanted.description,
             shared=bool(wanted.shared),
             default=bool(wanted.is_default),
-            tags=tuple(wanted.tags),
+            tags=tuple(dict.fromkeys(wanted.tags)),
         )
 
     return await listing.create_all(call, POOL, body.subnetpool, body.subnetpools, make)

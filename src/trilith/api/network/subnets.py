@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from trilith import errors
 from trilith.api.http.call import Call
@@ -13,7 +13,7 @@ from trilith.api.http.route import Answer
 from trilith.api.network import listing
 from trilith.api.network import networks as network_api
 from trilith.api.network.listing import Noun, Standard, Viewer
-from trilith.api.network.networks import Given, Name
+from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import subnet_pools
 from trilith.commands import subnets as commands
 from trilith.commands.network_faults import NetworkNotFound, SubnetNotFound, SubnetPoolNotFound
@@ -26,6 +26,9 @@ Mode = Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
 class PoolWire(Struct, forbid_unknown_fields=True):
     start: str
     end: str
+
+
+Pools = Annotated[list[PoolWire], Meta(max_length=1000)]
 
 
 class RouteWire(Struct, forbid_unknown_fields=True):
@@ -62,7 +65,7 @@ class SubnetCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     prefixlen: int | str | None = None
     gateway_ip: str | UnsetType | None = UNSET
     enable_dhcp: bool | None = None
-    allocation_pools: list[PoolWire] | None = None
+    allocation_pools: Pools | None = None
     dns_nameservers: list[str] | None = None
     host_routes: list[RouteWire] | None = None
     ipv6_address_mode: Mode | None = None
@@ -71,7 +74,7 @@ class SubnetCreate(Struct, kw_only=True, forbid_unknown_fields=True):
     use_default_subnetpool: bool = False
     service_types: list[Name] | UnsetType = UNSET
     dns_publish_fixed_ip: bool = False
-    tags: list[str] = []
+    tags: Tags = []
 
 
 class SubnetUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +82,7 @@ class SubnetUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     description: Name | UnsetType = UNSET
     gateway_ip: str | UnsetType | None = UNSET
     enable_dhcp: bool | UnsetType = UNSET
-    allocation_pools: list[PoolWire] | UnsetType = UNSET
+    allocation_pools: Pools | UnsetType = UNSET
     dns_nameservers: list[str] | UnsetType | None = UNSET
     host_routes: list[RouteWire] | UnsetType | None = UNSET
     service_types: list[Name] | UnsetType = UNSET
@@ -186,7 +189,7 @@ def _make(call: Call, tx: Tx, wanted: SubnetCreate) -> Subnet:
         subnetpool_id=pool_id,
         service_types=() if wanted.service_types is UNSET else tuple(wanted.service_types),
         dns_publish_fixed_ip=wanted.dns_publish_fixed_ip,
-        tags=tuple(wanted.tags),
+        tags=tuple(dict.fromkeys(wanted.tags)),
     )
 
 

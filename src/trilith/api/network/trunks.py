@@ -107,10 +107,9 @@ NOUN: Noun[Trunk] = Noun(
 
 
 def _wanted(call: Call, tx: Tx, given: Sequence[SubPortWire]) -> list[tuple[Port, int]]:
-    who = listing.viewer(call)
     return [
         (
-            listing.fetch(tx, port_api.NOUN, who, s.port_id),
+            port_api.mine(call, tx, s.port_id),
             listing.integer(s.segmentation_id, "segmentation_id", 1, 4094),
         )
         for s in given
@@ -125,7 +124,7 @@ async def create(call: Call) -> Answer:
         trunk = commands.create(
             tx,
             project_id=listing.owner(call, NOUN, wanted.project_id, wanted.tenant_id),
-            port=listing.fetch(tx, port_api.NOUN, listing.viewer(call), wanted.port_id),
+            port=port_api.mine(call, tx, wanted.port_id),
             name=wanted.name,
             description=wanted.description,
         )
