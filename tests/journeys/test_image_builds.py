@@ -151,8 +151,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
 
 
 WANTED = """
-    awk blkid busybox curl cut dbclient df dropbear e2fsck getty ip lsblk mke2fs mkfs.ext4 modprobe mount nc ping
-    ping6 poweroff reboot resize2fs sed ssh stty sudo udhcpc umount wget
+    awk blkid busybox chpasswd curl cut dbclient df dropbear e2fsck getty ip lsblk mke2fs mkfs.ext4 modprobe mount nc
+    ping ping6 poweroff qemu-ga reboot resize2fs sed ssh stty sudo udhcpc umount wget
 """.split()  # noqa: SIM905 (read as a line of words)
 
 
@@ -166,11 +166,14 @@ async def test_tiny_holds_what_guests_need(tiny: BuiltImage, tmp_path: Path) -> 
     assert await run("set -eu -o pipefail; echo a b | cut -d' ' -f2 | awk '{print $1}'") == "b\n"
     assert (await run("command -v " + " ".join(WANTED))).count("\n") == len(WANTED)
     # each runs, so each has its libraries; ping and nc are the whole ones, not busybox's
-    for command in ("lsblk --version", "blkid --version", "curl --version", "ping -V", "sudo --version", "mke2fs -V"):
+    for command in ("lsblk --version", "blkid --version", "curl --version", "ping -V", "sudo --version", "mke2fs -V",
+                    "qemu-ga --version"):  # fmt: skip
         await run(f"{command} 2>&1")
     assert "iputils" in await run("ping -V")
     assert "OpenBSD" in await run("nc -h 2>&1 || true")
     assert await run("su tiny -c 'sudo -n id -u'") == "0\n"
+    await run("echo 'tiny:a: b' | chpasswd && awk -F: '$1 == \"tiny\" { exit $2 !~ /^[$]6[$]/ }' /etc/shadow")
+    assert "no user nobody2" in await run("printf 'tiny:new\nnobody2:x\n' | chpasswd 2>&1 || true")
     await run("dropbearkey -t ecdsa -f /tmp/k >&2 && test -s /tmp/k && rm /tmp/k")
     assert not [p for p in Path(root).rglob("*") if p.is_block_device() or p.is_char_device()]
 
