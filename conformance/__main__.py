@@ -77,11 +77,15 @@ def _against(
         with _opened(given, folder, any_format=any_format, unified_limits=unified_limits) as target:
             tempest.workspace(folder, render(target, folder))
             chosen, left_out = _chosen(given, folder, only)
+            if not given.zero:
+                tempest.remember(folder)
             apart = [t for t in chosen if target.guests and areas.apart(t)]
             progress, results = _Progress(len(chosen)), list[Result]()
             for part in ([t for t in chosen if t not in apart], apart):
                 if part:
                     results += tempest.run(folder, part, workers=given.workers, on_result=progress)
+            if not given.zero:
+                print(report.left_behind(tempest.left_behind(folder)), flush=True)
         if not given.zero:
             given.out.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / "cloud" / "up.log", given.out / ("cloud-2.log" if only else "cloud.log"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance import areas
-from conformance.tempest import Result
+from conformance.tempest import Left, Result
 
 #: what the 404 stub passes: a test id a line (`python -m conformance --zero`)
 ZERO = Path(__file__).with_name("zero-line.txt")
@@ -43,6 +43,15 @@ def _row(of: Sequence[Result], left_out: int, zero: set[str]) -> tuple[str, ...]
     stub = sum(areas.name(r.test) in zero for r in of)
     found = (len(of) + left_out, len(passed), len(passed) - negative, negative, failed, skipped, left_out, stub)
     return tuple(str(n) for n in found)
+
+
+def left_behind(left: Sequence[Left]) -> str:
+    """One line, and one more for each thing."""
+    if not left:
+        return "left in the cloud: nothing"
+    told = [f"  {one.kind} {one.id} {one.name}: {'deleted, and is there' if one.deleted else 'no test deleted it'}"
+            for one in left]  # fmt: skip
+    return "\n".join([f"left in the cloud: {len(left)}", *told])
 
 
 def write(folder: Path, results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> None:

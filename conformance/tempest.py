@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +29,17 @@ class Result:
     outcome: str
     why: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """deleted: it was deleted through the API, with success, and is there all the same. What no test has deleted is
+    Tempest's own to clear away."""
+
+    kind: str
+    id: str
+    name: str
+    deleted: bool
 
 
 def workspace(folder: Path, configuration: str) -> None:
@@ -81,6 +94,35 @@ def run(folder: Path, chosen: Sequence[str], *, workers: int, on_result: Callabl
     if not found:
         raise RuntimeError(f"tempest ran nothing ({code}): {(folder / 'tempest.err').read_text()[-3000:]}")
     return found
+
+
+def remember(folder: Path) -> None:
+    """What the cloud has before the tests, for `left_behind`. Raises RuntimeError."""
+    _cleanup(folder, "--init-saved-state")
+
+
+def left_behind(folder: Path) -> list[Left]:
+    """What the cloud has since `remember`, by Tempest's own list of kinds. Raises RuntimeError."""
+    _cleanup(folder, "--dry-run")
+    found: dict[str, Any] = json.loads((folder / "dry_run.json").read_text())
+    log = (folder / "logs" / "tempest.log").read_text(errors="replace")
+    deleted = set(re.findall(r": 20[0-9] DELETE \S*/([^/?\s]+)", log))
+    left = []
+    for kind, things in found.items():
+        if kind == "_projects_to_clean":
+            continue
+        for row in [{"id": id} for id in things] if isinstance(things, dict) else things:
+            thing = row.get("keypair", row)
+            id = str(thing.get("id") or thing["name"])  # key pairs have names only
+            left.append(Left(kind, id, str(thing.get("name") or ""), id in deleted))
+    return left
+
+
+def _cleanup(folder: Path, what: str) -> None:
+    argv = [str(BIN / "tempest"), "cleanup", what]
+    done = subprocess.run(argv, cwd=folder, env=_env(folder), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"tempest cleanup {what}: {done.stdout[-1500:]} {done.stderr[-1500:]}")
 
 
 def _result(test: dict[str, Any]) -> Result | None:
