@@ -16,11 +16,14 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from trilith import errors
 from trilith.commands.image_sources import Source, allowed, check_uri, shown, source
+
+T = TypeVar("T")
 
 #: seconds without a byte
 _STALL = 30.0
@@ -34,7 +37,7 @@ Allow = tuple[str, ...] | None
 async def download(
     uri: str, write: Callable[[bytes], None], *, allow: Allow, headers: Mapping[str, str] | None = None
 ) -> None:
-    """All of it into `write`, which is called in a thread and may raise. Raises Invalid, Backend.
+    """All of it into `write`, which is called in a thread of its own and may raise. Raises Invalid, Backend.
 
     A user and password in the URL go out by HTTP's basic authentication, to its own host only.
     """
@@ -42,7 +45,7 @@ async def download(
         check_uri(uri, allow)
     stop = threading.Event()
     try:
-        await asyncio.to_thread(_fetch, source(uri), write, allow, stop, dict(headers or {}))
+        await _apart(lambda: _fetch(source(uri), write, allow, stop, dict(headers or {})))
     finally:
         stop.set()
 
@@ -56,7 +59,30 @@ async def probe(uri: str, *, allow: tuple[str, ...]) -> int:
             length = response.headers.get("Content-Length", "")
             return int(length) if length.isdigit() else -1
 
-    return await asyncio.to_thread(ask)
+    return await _apart(ask)
+
+
+async def _apart(work: Callable[[], T]) -> T:
+    """In a thread of its own: the process's pool has a handful, and a slow source must not take them from everybody
+    else. A caller that is cancelled leaves it behind, for its next byte or _STALL to end; so does the process's end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(done: Callable[[], None]) -> None:
+        if not future.done():
+            done()
+
+    def body() -> None:
+        try:
+            value = work()
+            done = partial(future.set_result, value)
+        except Exception as err:  # noqa: BLE001 (handed to the caller whole)
+            done = partial(future.set_exception, err)
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(settle, done)
+
+    threading.Thread(target=body, name="download", daemon=True).start()
+    return await future
 
 
 def _open(found: Source, allow: Allow, headers: dict[str, str], method: str = "GET") -> Any:

@@ -31,8 +31,9 @@ log = structlog.get_logger("jobs")
 
 #: seconds between attempts of an undo that failed, and how many
 _UNDO_PAUSES = (0.2, 1.0, 3.0)
-#: jobs that run at once
+#: jobs that run at once, and beside them those of slow kinds
 _PARALLEL = 32
+_PARALLEL_SLOW = 16
 
 #: seconds between looks at a database that is away, which announces nothing when it is back
 _DATABASE_PAUSE = 1.0
@@ -52,7 +53,7 @@ class Engine:
         self.crash_at = crash_at
         self._running: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Event] = {}  # job that another waits for → set when it may have ended
-        self._slots = asyncio.Semaphore(_PARALLEL)
+        self._slots = {False: asyncio.Semaphore(_PARALLEL), True: asyncio.Semaphore(_PARALLEL_SLOW)}
         self._stopping = False
         self._stepping: set[str] = set()  # jobs whose task is at its steps: only there may it be broken into
         self._unwanted: set[str] = set()  # jobs that run here and are to be cancelled
@@ -123,7 +124,8 @@ class Engine:
             if job.cancel and self.kinds[job.kind].cancellable and job.state in (JobState.QUEUED, JobState.RUNNING):
                 self._cancel(job.id)
             return
-        self._spawn(job.id, free=not job.after)
+        kind = self.kinds.get(job.kind)
+        self._spawn(job.id, slow=kind is not None and kind.slow, free=not job.after)
 
     def _cancel(self, job_id: str) -> None:
         """Break into the job's steps, once, if it is at them; else it finds the wish when it gets there."""
@@ -132,10 +134,10 @@ class Engine:
             if job_id in self._stepping:
                 self._running[job_id].cancel()
 
-    def _spawn(self, job_id: str, *, free: bool = False) -> None:
+    def _spawn(self, job_id: str, *, slow: bool, free: bool = False) -> None:
         """free: known to wait for no other."""
         if job_id not in self._running:
-            task = asyncio.create_task(self._guarded(job_id, free=free), name=f"job-{job_id}")
+            task = asyncio.create_task(self._guarded(job_id, slow=slow, free=free), name=f"job-{job_id}")
             self._running[job_id] = task
 
     async def _stop(self) -> None:
@@ -146,11 +148,11 @@ class Engine:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _guarded(self, job_id: str, *, free: bool) -> None:
+    async def _guarded(self, job_id: str, *, slow: bool, free: bool) -> None:
         try:
             if not free:
                 await self._wait_for_earlier(job_id)  # without a slot: the earlier one may need it
-            async with self._slots:
+            async with self._slots[slow]:
                 await self._run(job_id)
         except errors.Conflict as err:
             log.info("job left to its other owner", job=job_id, error=str(err))
@@ -159,7 +161,7 @@ class Engine:
             log.warning("job interrupted", job=job_id, error=str(err))
             await asyncio.sleep(_DATABASE_PAUSE)
             self._running.pop(job_id, None)
-            self._spawn(job_id)
+            self._spawn(job_id, slow=slow)
             return
         except Exception:
             log.exception("bug in how a job ends; it stays as it is until the next start", job=job_id)

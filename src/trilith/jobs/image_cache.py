@@ -55,5 +55,6 @@ CACHE = Kind(
     finish=_finish,
     fail=_fail,
     deadline=DEADLINE,
+    slow=True,
     summary="Copy an image's data into the cache.",
 )

@@ -226,5 +226,6 @@ IMPORT = Kind(
     finish=_finish,
     fail=_fail,
     deadline=IMPORT_DEADLINE,
+    slow=True,
     summary="Import an image's data, staged, from a URL, another region or its own copy.",
 )

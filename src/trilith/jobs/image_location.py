@@ -48,5 +48,6 @@ LOCATION = Kind(
     finish=_finish,
     fail=_fail,
     deadline=DEADLINE,
+    slow=True,
     summary="Hash what an image's location serves.",
 )

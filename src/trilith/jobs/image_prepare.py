@@ -74,5 +74,6 @@ PREPARE = Kind(
     finish=_finish,
     fail=_fail,
     deadline=DEADLINE,
+    slow=True,
     summary="have the nodes of an aggregate fetch an image before its first server",
 )

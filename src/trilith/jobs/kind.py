@@ -72,7 +72,8 @@ class Kind:
     """finish, fail: the last change, in one transaction with the job's own end. fail also serves a cancel.
 
     deadline: seconds from submission. args_version: of the struct; older ones are decoded by `args` (new fields have
-    defaults). keep_on_cancel: a job that may not be cancelled.
+    defaults). cancellable: false for a job that goes on to its end. slow: it waits for others' servers, so that it has
+    no place among the jobs that a user waits for.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Kind:
     deadline: float = 600.0
     args_version: int = 1
     cancellable: bool = True
+    slow: bool = False
     summary: str = ""
 
     def after(self, reached: str) -> int | None:
