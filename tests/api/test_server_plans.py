@@ -147,3 +147,25 @@ async def test_a_password_that_the_guest_posted_is_shown_until_it_is_cleared(
     await post(b"again")
     assert await alice.get(path) == {"password": "again"}
     await told.until(lambda plan: plan.instance.password == b"again")
+
+
+async def test_an_interface_that_did_not_let_go_is_taken_off_by_the_next_try(cloud: ApiCloud) -> None:
+    """Regression: the node had forgotten the interface before it was off, and the next try found nothing to do."""
+    alice = await member(cloud)
+    networks = [{"uuid": await alice.network(f"n{n}", f"10.{n}.0.0/24")} for n in (1, 2)]
+    made = await alice.boot(networks=networks)
+    agent = next(a for a in cloud.cloud.agents if made["id"] in a.guests.plans())
+    nic = agent.guests.plan(made["id"]).nics[1]
+    driver: Any = agent.guests.driver(made["id"])
+
+    def stuck(name: str) -> None:
+        if name == "unplug":
+            raise errors.Deadline("the guest did not let go")
+
+    path = f"/servers/{made['id']}/os-interface/{nic.port_id}"
+    for fault, plugged in ((stuck, True), (lambda _name: None, False)):
+        driver.fault = fault
+        assert (await alice.ask("DELETE", path)).status_code == 202
+        await alice.settle(made["id"])
+        assert (nic.ifname in await agent.guests.switch.plugged()) is plugged
+        assert (nic in agent.guests.plan(made["id"]).nics) is plugged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -59,7 +59,7 @@ class SnapshotArgs(msgspec.Struct, frozen=True):
 
 
 class PortArgs(msgspec.Struct, frozen=True):
-    """plan: the server's plan with the port (plug) or still with it (unplug)."""
+    """plan: the server's plan with the port (plug) or without it (unplug)."""
 
     plan: GuestPlan
     port_id: str
@@ -314,10 +314,12 @@ async def _unplug(agent: Agent, args: PortArgs, progress: Callable[[int, str], N
         driver = agent.guests.driver(args.plan.server_id)
         old = agent.guests.plan(args.plan.server_id)
         nic = next((n for n in old.nics if n.port_id == args.port_id), None)
-        await agent.guests.update(args.plan)
         if nic is not None:
-            await driver.unplug(await agent.guests.spec(args.plan.server_id), nic)
+            # while the plan kept here still has it: a try that is cut off leaves the next one something to find
+            spec = await agent.guests.spec(args.plan.server_id)
+            await driver.unplug(replace(spec, nics=args.plan.nics), nic)
             await agent.guests.switch.unplug(nic.ifname)
+        await agent.guests.update(args.plan)
     return Nothing()
 
 

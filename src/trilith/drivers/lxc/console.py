@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import pty
-import select
 import struct
 import termios
 import tty
@@ -158,7 +157,7 @@ async def _copy(
 
     async def inward() -> None:
         while data := await reader.read(4096):
-            await asyncio.to_thread(_write_all, master, data)
+            await _write_all(master, data)
 
     tasks = [asyncio.create_task(outward()), asyncio.create_task(inward()), asyncio.create_task(process.wait())]
     try:
@@ -173,10 +172,17 @@ async def _copy(
             raise result
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLOUT)
+async def _write_all(descriptor: int, data: bytes) -> None:
+    """Not in a thread: one that waits for a guest that does not read would outlive the session, and go on writing to
+    whatever has the descriptor's number by then. Raises OSError when the other end is gone."""
+    loop = asyncio.get_running_loop()
     while data:
-        poller.poll(1000)
-        with contextlib.suppress(BlockingIOError):
+        try:
             data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            writable = asyncio.Event()
+            loop.add_writer(descriptor, writable.set)
+            try:
+                await writable.wait()
+            finally:
+                loop.remove_writer(descriptor)
