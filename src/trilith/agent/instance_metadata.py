@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import json
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Union
 
@@ -224,9 +225,8 @@ def _ec2(data: InstanceData, words: list[str]) -> bytes | Listing | None:
 
 def _openstack(data: InstanceData, words: list[str]) -> bytes | Listing | None:
     if words[0] == "content":
-        if len(words) != 2 or not words[1].isdigit() or len(words[1]) != 4 or int(words[1]) >= len(data.files):
-            return None
-        return data.files[int(words[1])].content
+        number = int(words[1]) if len(words) == 2 and re.fullmatch("[0-9]{4}", words[1]) else len(data.files)
+        return data.files[number].content if number < len(data.files) else None
     version = OPENSTACK_VERSIONS[-1] if words[0] == LATEST else words[0]
     if version not in OPENSTACK_VERSIONS or len(words) > 2:
         return None

@@ -145,15 +145,19 @@ class MetadataService:
         if old is not None:
             network.owners, network.servers = old.owners, old.servers
         if not network.servers:
-            for host in ("0.0.0.0", "::"):  # inside the network's own namespace
-                sock = await listen_in_namespace(name, host, _PORT)
-                network.servers.append(
-                    await asyncio.start_server(
-                        lambda r, w, network_id=endpoint.network_id: self._connected(network_id, r, w),  # type: ignore[misc]
-                        sock=sock,
-                        limit=_MAX_REQUEST,
+            try:
+                for host in ("0.0.0.0", "::"):  # inside the network's own namespace
+                    sock = await listen_in_namespace(name, host, _PORT)
+                    network.servers.append(
+                        await asyncio.start_server(
+                            lambda r, w, network_id=endpoint.network_id: self._connected(network_id, r, w),  # type: ignore[misc]
+                            sock=sock,
+                            limit=_MAX_REQUEST,
+                        )
                     )
-                )
+            except BaseException:
+                await self._close(network)  # nobody knows of it, and it would have the address for ever
+                raise
         self._networks[endpoint.network_id] = network
         return network
 
@@ -196,12 +200,16 @@ class MetadataService:
                 return
             try:
                 parser.feed_data(data)
+            except httptools.HttpParserUpgrade:
+                request.complete = True  # the offer of another protocol is not taken up
             except httptools.HttpParserError:
                 return _write(writer, 400, b"400 Bad Request", "text/plain")
         instance = network.owners.get(_source(writer))
         method = parser.get_method().decode()
-        path = unquote(httptools.parse_url(request.url).path.decode() or "/")
-        if method not in ("GET", "HEAD") and not (method == "POST" and instance_metadata.takes_password(path)):
+        path = _path(bytes(request.url), method)
+        if path is None:
+            _write(writer, 400, b"400 Bad Request", "text/plain")
+        elif method not in ("GET", "HEAD") and not (method == "POST" and instance_metadata.takes_password(path)):
             _write(writer, 405, b"405 Method Not Allowed", "text/plain")
         elif instance is None:
             _write(writer, 404, b"404 Not Found: no server of this network has this address", "text/plain")
@@ -235,18 +243,30 @@ class MetadataService:
 
 class _Request:
     def __init__(self) -> None:
-        self.url = b"/"
+        self.url = bytearray()  # comes in as many pieces as the request does
         self.body = bytearray()  # bounded with the whole request
         self.complete = False
 
     def on_body(self, data: bytes) -> None:
-        self.body += data
+        if not self.complete:
+            self.body += data
 
     def on_url(self, url: bytes) -> None:
-        self.url = url
+        if not self.complete:  # what a client sends after its request is not looked at
+            self.url += url
 
     def on_message_complete(self) -> None:
         self.complete = True
+
+
+def _path(url: bytes, method: str) -> str | None:
+    """Of an absolute URL, too; None for what is no URL."""
+    if method == "CONNECT":
+        return "/"  # its URL is a host, and it is refused by its name
+    try:
+        return unquote((httptools.parse_url(url).path or b"/").decode())
+    except (httptools.HttpParserError, ValueError):
+        return None
 
 
 _REASONS = {
