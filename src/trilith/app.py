@@ -24,11 +24,13 @@ from trilith.api.http.host import Host, build
 from trilith.api.http.policies import Policies
 from trilith.api.http.route import Service
 from trilith.api.http.tokens import Tokens
-from trilith.cluster import identity_watch
+from trilith.cluster import cache_watch
+from trilith.cluster.cache_watch import IDENTITY
 from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
 from trilith.commands import blobs, quota, server_details, unified_limits
 from trilith.commands import first_start as first_start_of
+from trilith.commands.adviser import Adviser, read_rules
 from trilith.commands.bootstrap import bootstrap
 from trilith.commands.passwords import hash_password
 from trilith.commands.resource_providers import ensure_node
@@ -104,6 +106,9 @@ def open_store(settings: Settings, sealer: Sealer) -> Store:
 async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterator[Cloud]:
     """Start everything but the listening socket, and end it in reverse order. Guests go on."""
     async with contextlib.AsyncExitStack() as stack:
+        # first of all: with rules that are wrong nothing is started
+        rules = await asyncio.to_thread(read_rules, settings.advisor_rules)
+        adviser = Adviser(rules, settings.advisor_rules)
         settings.state.mkdir(parents=True, exist_ok=True)
         sealer = load_master_key(settings.state / "master.key")
         store = open_store(settings, sealer)
@@ -137,7 +142,13 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
             network = await connect(node.network.nb, node.network.sb, cloud_id=cloud_id)
         stack.push_async_callback(network.close)
         services = Services(
-            store=store, links=links, network=network, settings=settings, cloud_id=cloud_id, convert=convert_image
+            store=store,
+            links=links,
+            network=network,
+            settings=settings,
+            cloud_id=cloud_id,
+            adviser=adviser,
+            convert=convert_image,
         )
         tokens = Tokens(store, sealer)
         tables = api_services()
@@ -172,7 +183,8 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         tasks.own(partial(services.uploads.run, store, services.stores), "settle-uploads")
         tasks.own(NetworkReconciler(services).run, "reconcile-networks")
         tasks.own(PlanReconciler(services).run, "reconcile-plans")
-        tasks.own(partial(identity_watch.run, store, tokens.forget), "identity-watch")
+        watched = dict.fromkeys(IDENTITY, tokens.forget) | {"figures": adviser.forget}
+        tasks.own(partial(cache_watch.run, store, watched), "cache-watch")
         tasks.own(partial(retention.run, services), "retention")
         if node is not None:
             # probing this host takes seconds the first time: the API answers meanwhile

@@ -71,6 +71,8 @@ class Settings:
     image_conversion: str = ""
     #: images show the locations of their data, and PATCH changes them (Glance's show_multiple_locations)
     image_locations: bool = False
+    #: YAML file of an operator's own rules for the advisor, over the shipped ones; "" for none
+    advisor_rules: str = ""
     #: what limits servers: `database` (os-quota-sets) or `unified` (Keystone's registered limits and limits)
     quota_driver: str = "database"
     #: services (compute) that refuse tokens of a scope that their rules are not for, as Nova does by default

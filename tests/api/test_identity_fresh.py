@@ -16,7 +16,7 @@ from tests.api.conftest import PASSWORD, ApiCloud
 from tests.postgres_server import PostgresServer
 from trilith import errors
 from trilith.app import cloud as start_cloud
-from trilith.cluster import identity_watch
+from trilith.cluster import cache_watch
 from trilith.config import Settings
 from trilith.model.identity import Project, User
 from trilith.model.record import Change, FeedRow
@@ -134,7 +134,7 @@ class Feed:
 async def test_what_makes_a_controller_forget(
     says: list[Any], forgets: int, heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity_watch, "_RETRY", 0.0)
+    monkeypatch.setattr(cache_watch, "_RETRY", 0.0)
     feed: Any = Feed(*says)
     count = 0
 
@@ -142,7 +142,7 @@ async def test_what_makes_a_controller_forget(
         nonlocal count
         count += 1
 
-    task = asyncio.create_task(identity_watch.run(feed, forget))
+    task = asyncio.create_task(cache_watch.run(feed, dict.fromkeys(cache_watch.IDENTITY, forget)))
     try:
         await asyncio.wait_for(feed.ended.wait(), 10)
     finally:
@@ -159,5 +159,5 @@ def test_every_noun_of_identity_is_watched() -> None:
 
     ours = {m.noun for cls, m in REGISTRY.items() if cls.__module__ == identity.__name__ and m.noun}
     # what no token check reads
-    assert ours - identity_watch.NOUNS == {"credential", "policy", "registered_limit", "limit"}
-    assert REGISTRY[Project].noun in identity_watch.NOUNS
+    assert ours - cache_watch.IDENTITY == {"credential", "policy", "registered_limit", "limit"}
+    assert REGISTRY[Project].noun in cache_watch.IDENTITY

@@ -13,6 +13,7 @@ import pytest
 from trilith import errors
 from trilith.cluster.links import Links
 from trilith.commands import networks, ports, routers, subnets
+from trilith.commands.adviser import Adviser, read_rules
 from trilith.config import Settings
 from trilith.drivers.simulated.fabric import SimulatedNetwork
 from trilith.jobs.services import Services
@@ -60,7 +61,9 @@ async def running(tmp_path: Path, period: float = 0.1) -> AsyncIterator[tuple[Se
     backend = Backend()
     links = Links(cloud_id="c", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing, posted=_nothing)
     settings = Settings(state=tmp_path, simulated=1, reconcile_seconds=period)
-    services = Services(store=store, links=links, network=backend, settings=settings, cloud_id="c")
+    services = Services(
+        store=store, links=links, network=backend, settings=settings, cloud_id="c", adviser=Adviser(read_rules(""))
+    )
     task = asyncio.create_task(NetworkReconciler(services).run())
     try:
         yield services, backend

@@ -34,7 +34,9 @@ async def boot(cloud: ApiCloud, name: str = "one", **changes: Any) -> Server:
     found, who = await image(cloud), await actor(cloud)
     flavor = await cloud.store.read(lambda r: r.first(Flavor, name="m1.nano"))
     request = ServerRequest(name=name, flavor_id=flavor.id, image_id=found.id, **changes)
-    made = await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who, action="server.create")
+    made = await cloud.store.write(
+        lambda tx: servers.create(tx, who, request, cloud.cloud.services.adviser), actor=who, action="server.create"
+    )
     return await settled(cloud, made[0].id)
 
 
@@ -123,7 +125,9 @@ async def test_deleting_while_it_builds_cancels_and_removes(cloud: ApiCloud) -> 
 
             driver.start = slow  # type: ignore[method-assign,assignment]
     request = ServerRequest(name="slow", flavor_id=flavor.id, image_id=found.id)
-    made = (await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who))[0]
+    made = (
+        await cloud.store.write(lambda tx: servers.create(tx, who, request, cloud.cloud.services.adviser), actor=who)
+    )[0]
     await asyncio.wait_for(entered.wait(), 10)
     await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, made.id)))
     assert (await settled(cloud, made.id)).state is ServerState.DELETED
@@ -234,7 +238,11 @@ async def test_servers_deleted_at_any_moment_of_their_creation_all_end(cloud: Ap
     request = ServerRequest(name="brief", flavor_id=flavor.id, image_id=found.id)
 
     async def one(number: int) -> Server:
-        made = (await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who))[0]
+        made = (
+            await cloud.store.write(
+                lambda tx: servers.create(tx, who, request, cloud.cloud.services.adviser), actor=who
+            )
+        )[0]
         for _ in range(number % 5):
             await cloud.store.read(lambda r: r.find(Server, made.id))  # lets the job come a little further each time
         await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, made.id)), actor=who)

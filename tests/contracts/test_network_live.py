@@ -22,6 +22,7 @@ from trilith.agent.external import resolver_file
 from trilith.agent.metadata_service import MetadataService
 from trilith.cluster.links import Links
 from trilith.commands import floating_ips, networks, ports, routers, security_groups, subnets
+from trilith.commands.adviser import Adviser, read_rules
 from trilith.config import Settings
 from trilith.drivers.ovn.database import Database
 from trilith.drivers.ovn.metadata_ns import list_metadata_namespaces
@@ -110,7 +111,14 @@ async def cloud_on(node: Node, state: Path) -> AsyncIterator[Cloud]:
     links = Links(
         cloud_id="test", joined=_nothing, left=_nothing, reported=_nothing, happened=_nothing, posted=_nothing
     )
-    services = Services(store=store, links=links, network=node.driver, settings=Settings(state=state), cloud_id="test")
+    services = Services(
+        store=store,
+        links=links,
+        network=node.driver,
+        settings=Settings(state=state),
+        cloud_id="test",
+        adviser=Adviser(read_rules("")),
+    )
     task = asyncio.create_task(NetworkReconciler(services).run())
     try:
         yield Cloud(node, services)

@@ -15,6 +15,7 @@ from typing import Any
 
 from trilith.app import Cloud, cloud
 from trilith.commands import server_changes, server_moves, server_rescue, servers
+from trilith.commands.adviser import Adviser, read_rules
 from trilith.commands.servers import NetworkRequest, ServerRequest
 from trilith.config import Settings
 from trilith.model.identity import Project, User
@@ -76,7 +77,7 @@ async def act(running: Cloud, action: str) -> None:
                 networks=(NetworkRequest(network_id=network.id),),
                 user_data=b"secret user data",
             )
-            return servers.create(tx, actor, request)
+            return servers.create(tx, actor, request, Adviser(read_rules("")))
         assert server is not None
         if action == "delete":
             return servers.delete(tx, server)

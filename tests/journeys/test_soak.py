@@ -56,6 +56,7 @@ async def test_two_thousand_servers_come_and_go_and_nothing_stays(tmp_path: Path
             return who, tx.first(Flavor, name="m1.nano"), tx.first(Image, name="tiny"), tx.first(Network, external=True)
 
         who, flavor, image, network = await store.write(prepare)
+        adviser = running.services.adviser
         before: list[int] = await store.read(_rows)
 
         async def one(number: int) -> None:
@@ -65,7 +66,7 @@ async def test_two_thousand_servers_come_and_go_and_nothing_stays(tmp_path: Path
                 image_id=image.id,
                 networks=(NetworkRequest(network_id=network.id),),
             )
-            made = (await store.write(lambda tx: servers.create(tx, who, request), actor=who))[0]
+            made = (await store.write(lambda tx: servers.create(tx, who, request, adviser), actor=who))[0]
             await store.write(lambda tx: servers.delete(tx, tx.get(Server, made.id)), actor=who)
 
         warm = 0.0

@@ -9,7 +9,8 @@ import msgspec
 
 from trilith import errors
 from trilith.commands import quota, server_networks, servers
-from trilith.commands.server_candidates import candidates, check_zone, demand_of
+from trilith.commands.adviser import Adviser
+from trilith.commands.server_candidates import check_zone, question
 from trilith.commands.server_details import HINTS
 from trilith.commands.servers import ServerRequest
 from trilith.model.image import Image
@@ -44,7 +45,9 @@ class Explanation:
         return self.decision is not None and not self.obstacles
 
 
-def explain(reader: Reader, actor: Actor, request: ServerRequest, hints: dict[str, Any]) -> Explanation:
+def explain(
+    reader: Reader, adviser: Adviser, actor: Actor, request: ServerRequest, hints: dict[str, Any]
+) -> Explanation:
     """Raises what the creation itself would: Invalid, Forbidden, Conflict."""
     flavor, image = servers.requested(reader, actor, request)
     check_zone(reader, request.zone)
@@ -52,8 +55,8 @@ def explain(reader: Reader, actor: Actor, request: ServerRequest, hints: dict[st
     server = servers.draft(actor, request, flavor, image, server_id=new_id(), name=request.name)
     if hints:
         server = replace(server, system_metadata={HINTS: msgspec.json.encode(hints).decode()})
-    demand = demand_of(reader, server, node=request.node)
-    judged = judge(demand, candidates(reader, server))
+    demand, nodes = question(reader, adviser, server, node=request.node)
+    judged = judge(demand, nodes)
     decision, why_none = None, ""
     try:
         decision = decide(demand, judged)

@@ -9,6 +9,7 @@ from trilith.commands.network_search import has
 from trilith.model.identity import Project
 from trilith.model.record import Actor
 from trilith.model.server import Flavor
+from trilith.placement.advisor.request import check_own_specs
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Reader, Tx, new_id
 
@@ -83,7 +84,9 @@ def delete(tx: Tx, flavor_id: str) -> None:
 
 
 def set_extra_specs(tx: Tx, flavor_id: str, specs: dict[str, str]) -> Flavor:
+    """Raises Invalid for a `trilith:` spec that is none, or has a value that it does not take."""
     flavor = get(tx, flavor_id)
+    check_own_specs(specs)
     return tx.change(flavor, extra_specs={**flavor.extra_specs, **specs})
 
 

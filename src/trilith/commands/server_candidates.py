@@ -6,22 +6,65 @@ A claim (jobs/server_create.py), a move and an explanation (commands/explain.py)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from trilith import errors
+from trilith.commands.adviser import Adviser, PillarChoice
 from trilith.commands.server_details import HINTS
 from trilith.commands.server_resources import added, bandwidth
 from trilith.model.node import Inventory, Node, ProviderTraits, ResourceProvider
 from trilith.model.server import Server, ServerGroup
-from trilith.placement.choose import forms_allow, wanted_pillar
+from trilith.placement.advisor.here import PillarsHere, pillars_here
+from trilith.placement.choose import forms_allow
 from trilith.placement.demand import Candidate, Demand, Units
 from trilith.placement.flavor_specs import named_resources, traits_of
 from trilith.store.tx import Reader
 
 
-def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Every node, and what placement has of it by its name: inventories and traits."""
+
+    nodes: list[Node]
+    inventories: dict[str, list[Inventory]]
+    traits: dict[str, frozenset[str]]
+
+    @property
+    def in_service(self) -> list[Node]:
+        return [n for n in self.nodes if n.facts and n.enabled and n.alive and not n.forced_down]
+
+    def here(self) -> PillarsHere:
+        """As the advisor takes them: those in service."""
+        facts = [n.facts for n in self.in_service if n.facts]
+        stocked = {n: [i.resource_class for i in held if i.total > i.reserved] for n, held in self.inventories.items()}
+        return pillars_here(facts, self.traits, stocked)
+
+
+def look(reader: Reader) -> Nodes:
+    """In four reads, whatever their number."""
+    nodes = reader.select(Node)
+    names = {p.id: p.name for p in reader.select(ResourceProvider, name=[n.name for n in nodes])}
+    inventories: dict[str, list[Inventory]] = {}
+    for inventory in reader.select(Inventory, provider_id=list(names)):
+        inventories.setdefault(names[inventory.provider_id], []).append(inventory)
+    traits = {names[t.id]: frozenset(t.traits) for t in reader.select(ProviderTraits, id=list(names))}
+    return Nodes(nodes, inventories, traits)
+
+
+def question(reader: Reader, adviser: Adviser, found: Server, *, node: str = "") -> tuple[Demand, list[Candidate]]:
+    """What placement is asked: the server's demands, and every node. node: the only one that the request wants.
+
+    Raises Invalid, also where no pillar meets what the flavor demands.
+    """
+    nodes = look(reader)
+    choice = adviser.pillars_for(reader, found, nodes.here())
+    return demand_of(reader, found, choice, node=node), candidates(reader, found, nodes)
+
+
+def demand_of(reader: Reader, found: Server, choice: PillarChoice, *, node: str = "") -> Demand:
     """What the server asks of a node. Raises Invalid."""
     extra = found.flavor.extra_specs
     required, forbidden = traits_of(extra, found.image_properties)
@@ -33,9 +76,11 @@ def demand_of(reader: Reader, found: Server, *, node: str = "") -> Demand:
         named=added(named_resources(extra, found.image_properties), bandwidth(reader, found.id)),
         memory_mib=found.flavor.ram,
         disk_gib=found.flavor.disk,
-        pillars=forms_allow(found.image_format, found.image_properties),
-        # the pillar is fixed at creation
-        chosen=found.pillar or wanted_pillar(found.image_properties, extra),
+        # what is named may be a pillar that the image has no form for, which is then the reason
+        pillars=forms_allow(found.image_format, found.image_properties) if choice.named else choice.order,
+        chosen=choice.order[0] if choice.named else None,
+        why=choice.why,
+        needs=choice.needs,
         traits=required,
         forbidden=forbidden,
         zone=found.zone_requested,
@@ -77,27 +122,21 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
-def candidates(reader: Reader, found: Server) -> list[Candidate]:
-    """Every node with what is free on it, in four reads whatever their number."""
-    nodes = reader.select(Node)
-    providers = {p.name: p.id for p in reader.select(ResourceProvider, name=[n.name for n in nodes])}
-    inventories: dict[str, list[Inventory]] = {}
-    for inventory in reader.select(Inventory, provider_id=list(providers.values())):
-        inventories.setdefault(inventory.provider_id, []).append(inventory)
-    traits = {t.id: t.traits for t in reader.select(ProviderTraits, id=list(providers.values()))}
+def candidates(reader: Reader, found: Server, nodes: Nodes) -> list[Candidate]:
+    """Every node with what is free on it."""
     members: dict[str, int] = {}
     if found.group_id:
         for member in reader.select(Server, group_id=found.group_id):
             if member.node and member.id != found.id:
                 members[member.node] = members.get(member.node, 0) + 1
     result = []
-    for node in nodes:
-        mine = inventories.get(providers.get(node.name, ""), [])
+    for node in nodes.nodes:
+        mine = nodes.inventories.get(node.name, [])
         result.append(
             Candidate(
                 name=node.name,
                 pillars=node.facts.pillars if node.facts else (),
-                traits=frozenset(traits.get(providers.get(node.name, ""), ())),
+                traits=nodes.traits.get(node.name, frozenset()),
                 free={i.resource_class: (i.total - i.reserved) * i.allocation_ratio - i.used for i in mine},
                 total={i.resource_class: (i.total - i.reserved) * i.allocation_ratio for i in mine},
                 units={i.resource_class: Units(i.min_unit, i.max_unit, i.step_size) for i in mine},

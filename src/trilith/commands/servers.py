@@ -8,6 +8,7 @@ from typing import Any
 
 from trilith import errors
 from trilith.commands import blobs, consoles, quota, server_groups, server_networks
+from trilith.commands.adviser import Adviser
 from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
@@ -18,6 +19,7 @@ from trilith.model.job import FINAL, Job
 from trilith.model.node import Node
 from trilith.model.record import CLOUD, Actor
 from trilith.model.server import TASKS, Flavor, InstanceAction, KeyPair, Server, ServerGroup, ServerState
+from trilith.placement.advisor.here import PillarsHere
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.placement.flavor_specs import check_specs
 from trilith.store.mapping import REGISTRY
@@ -62,9 +64,12 @@ def host_name(name: str, server_id: str) -> str:
     return clean or f"server-{server_id}"
 
 
-def create(tx: Tx, actor: Actor, request: ServerRequest) -> list[Server]:
-    """One server, or max_count of them. Raises Missing, Invalid, QuotaExceeded, Conflict; then nothing is made."""
+def create(tx: Tx, actor: Actor, request: ServerRequest, adviser: Adviser) -> list[Server]:
+    """One server, or max_count of them, where the advisor knows a pillar for what they demand. Raises Missing, Invalid,
+    QuotaExceeded, Conflict; then nothing is made."""
     flavor, image = requested(tx, actor, request)
+    # which nodes there are does not matter yet: that is placement's to say
+    adviser.pillars_for(tx, draft(actor, request, flavor, image, server_id="", name=""), PillarsHere())
     key = _key(tx, actor, request.key_name)
     count = request.max_count
     try:

@@ -210,7 +210,7 @@ class Engine:
             if step.rows is None:
                 return job
             self._crash(job, step, "before")
-            notes = step.rows(tx, job, self._args(kind, job))
+            notes = step.rows(tx, job, self._args(kind, job), self.services)
             tx.add(self._row(job, step, 0, tx.now, notes))
             return tx.change(job, reached=step.name, step=1, progress=_percent(kind, 1))
 

@@ -63,7 +63,7 @@ class Step:
     timeout: float = 60.0
     on_node: bool = False
     event: str = ""
-    rows: Callable[[Tx, Job, Any], list[str]] | None = None
+    rows: Callable[[Tx, Job, Any, Services], list[str]] | None = None
     lazy: bool = False
 
 

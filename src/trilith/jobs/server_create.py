@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from trilith import errors
 from trilith.agent.calls import PlanArgs, ServerArgs
 from trilith.commands import allocations, ports, server_resources
-from trilith.commands.server_candidates import candidates, demand_of
+from trilith.commands.server_candidates import question
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, image_presence, server_plan, vendor_data
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_steps import fail, finish_action, order, owned, server
+from trilith.jobs.services import Services
 from trilith.model import server as model
 from trilith.model.guest import ImageForm, MachineIdentity, Pillar, PowerState
 from trilith.model.job import Job
@@ -32,18 +33,18 @@ _FIRST_ID_BASE = 1_000_000_000 // 65536 * 65536
 _RANGE = 65536
 
 
-def _place_rows(tx: Tx, job: Job, args: Any) -> list[str]:
+def _place_rows(tx: Tx, job: Job, args: Any, services: Services) -> list[str]:
     """The whole of the step, with its reasons in words. Raises NoValidHost, and what the rules raise."""
     found = tx.get(Server, job.resource_id)
     if found.node:
         return []
-    decision = choose(demand_of(tx, found, node=args.node), candidates(tx, found))
+    decision = choose(*question(tx, services.adviser, found, node=args.node))
     place(tx, found, decision)
     return [decision.reason, *(f"{node}: {why}" for node, why in decision.passed_over.items())]
 
 
 async def _place(context: Context[arguments.Create]) -> None:
-    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args)):
+    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args, context.services)):
         context.note(note)
 
 

@@ -20,7 +20,7 @@ from trilith.store.tx import Tx
 
 
 async def _place(context: Context[arguments.Move]) -> None:
-    for note in await context.store.write(lambda tx: choose_rows(tx, context.job, context.args)):
+    for note in await context.store.write(lambda tx: choose_rows(tx, context.job, context.args, context.services)):
         context.note(note)
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from trilith.agent.calls import PlanArgs, ServerArgs, StopArgs
 from trilith.commands import blobs, ports, server_moves, server_root
-from trilith.commands.server_candidates import candidates, demand_of
+from trilith.commands.server_candidates import question
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments, server_plan
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.server_copy import clear, copy_root, path_of
 from trilith.jobs.server_resize import WAS_RUNNING, growth_back
 from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, wait_up
+from trilith.jobs.services import Services
 from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.image import BlobFacts
@@ -40,15 +41,14 @@ async def records(context: Context[Any]) -> tuple[Server, Migration]:
     return await context.store.read(read)
 
 
-def choose_rows(tx: Tx, job: Job, args: Any, flavor: FlavorData | None = None) -> list[str]:
+def choose_rows(tx: Tx, job: Job, args: Any, services: Services, flavor: FlavorData | None = None) -> list[str]:
     """Another node, and what it takes there claimed. Its reasons in words. Raises NoValidHost."""
     found, migration = tx.get(Server, job.resource_id), tx.get(Migration, args.migration_id)
     if migration.dest_node:
         return []
     wanted = replace(found, flavor=flavor or found.flavor)
-    demand = demand_of(tx, wanted, node=args.node)
-    demand = replace(demand, not_nodes=demand.not_nodes | {found.node})
-    decision = choose(demand, candidates(tx, wanted))
+    demand, nodes = question(tx, services.adviser, wanted, node=args.node)
+    decision = choose(replace(demand, not_nodes=demand.not_nodes | {found.node}), nodes)
     server_moves.hand_over(tx, found, migration, decision.node, wanted.flavor)
     tx.change(migration, dest_node=decision.node, job_id=job.id)
     return [decision.reason, *(f"{node}: {why}" for node, why in decision.passed_over.items())]
@@ -84,12 +84,12 @@ async def lay_out_on(context: Context[Any], found: Server, node: str, name: str 
     return plan
 
 
-def _place_rows(tx: Tx, job: Job, args: arguments.Migrate) -> list[str]:
-    return choose_rows(tx, job, args, args.flavor)
+def _place_rows(tx: Tx, job: Job, args: arguments.Migrate, services: Services) -> list[str]:
+    return choose_rows(tx, job, args, services, args.flavor)
 
 
 async def _place(context: Context[arguments.Migrate]) -> None:
-    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args)):
+    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args, context.services)):
         context.note(note)
 
 

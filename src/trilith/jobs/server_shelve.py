@@ -7,7 +7,7 @@ from typing import Any
 from trilith import errors
 from trilith.agent.calls import ServerArgs, StopArgs
 from trilith.commands import allocations, ports, server_moves, server_root
-from trilith.commands.server_candidates import candidates, demand_of
+from trilith.commands.server_candidates import question
 from trilith.commands.server_networks import OWNER
 from trilith.jobs import arguments
 from trilith.jobs.kind import Context, Kind, Step
@@ -15,6 +15,7 @@ from trilith.jobs.server_create import lay_out, place, remove
 from trilith.jobs.server_plan import KERNEL, KERNEL_FORMAT, ports_of
 from trilith.jobs.server_snapshot import WRITE
 from trilith.jobs.server_steps import fail_softly, finish_action, order, owned, require_node, server, wait_up
+from trilith.jobs.services import Services
 from trilith.model import server as model
 from trilith.model.guest import PowerState
 from trilith.model.image import Image
@@ -135,17 +136,17 @@ OFFLOAD = Kind(
 )
 
 
-def _place_rows(tx: Tx, job: Job, args: arguments.Unshelve) -> list[str]:
+def _place_rows(tx: Tx, job: Job, args: arguments.Unshelve, services: Services) -> list[str]:
     found = tx.get(Server, job.resource_id)
     if found.node:
         return []
-    decision = choose(demand_of(tx, found, node=args.node), candidates(tx, found))
+    decision = choose(*question(tx, services.adviser, found, node=args.node))
     place(tx, found, decision)
     return [decision.reason, *(f"{node}: {why}" for node, why in decision.passed_over.items())]
 
 
 async def _place(context: Context[arguments.Unshelve]) -> None:
-    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args)):
+    for note in await context.store.write(lambda tx: _place_rows(tx, context.job, context.args, context.services)):
         context.note(note)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trilith.cluster.links import Links
+from trilith.commands.adviser import Adviser
 from trilith.commands.image_stores import Stores
 from trilith.commands.image_uploads import FailedUploads
 from trilith.drivers.contract import NetworkDriver
@@ -26,13 +27,14 @@ class Converter(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """convert: None where images stay as they come."""
+    """adviser: which pillars a server may have. convert: None where images stay as they come."""
 
     store: Store
     links: Links
     network: NetworkDriver
     settings: Settings
     cloud_id: str
+    adviser: Adviser
     convert: Converter | None = None
     sent: SentPlans = field(default_factory=SentPlans)
     uploads: FailedUploads = field(default_factory=FailedUploads)

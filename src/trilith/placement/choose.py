@@ -153,8 +153,7 @@ def _room(demand: Demand, c: Candidate) -> Room:
 
 
 def _why(demand: Demand, pillar: Pillar) -> str:
-    if len(demand.pillars) == 1:
-        return "the image has no form for another"
+    why = demand.why.get(pillar, "the image has a form for it")
     if demand.pillars[0] is pillar:
-        return "the image has a root file system, and a container starts fastest"
-    return f"no node has room for it as {demand.pillars[0]}"
+        return why
+    return f"no node has what it needs as {demand.pillars[0]}; {why}"

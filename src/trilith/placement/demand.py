@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trilith.model.guest import Pillar
+from trilith.placement.advisor.rules import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Candidate:
 class Demand:
     """named: amounts by resource class that the flavor names in place of its sizes, or beside them.
 
-    pillars: those that the image's forms allow, best first. chosen: where image or flavor names one.
+    pillars: those that it may be on, best first. why: what speaks for each. needs: what a node must have to be it.
+    chosen: where image or flavor names one.
     """
 
     vcpus: int
@@ -58,6 +61,8 @@ class Demand:
     machine_memory_mib: int = 0  # what the image needs as a virtual machine (a container needs less)
     extra_disks: bool = False  # the flavor has an ephemeral disk or swap
     named: dict[str, int] = field(default_factory=dict)
+    why: Mapping[Pillar, str] = field(default_factory=dict)
+    needs: Mapping[Pillar, tuple[Need, ...]] = field(default_factory=dict)
 
     @property
     def resources(self) -> dict[str, int]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trilith.model.guest import Pillar
+from trilith.placement.advisor.feasibility import met
+from trilith.placement.advisor.here import PillarNodes
+from trilith.placement.advisor.rules import Need
 from trilith.placement.demand import Candidate, Demand, Units
 
 
@@ -126,4 +129,32 @@ def _pillar_lacks(demand: Demand, c: Candidate, pillar: Pillar) -> Refusal | Non
             had="a root disk alone",
             text=f"{pillar}: this node gives servers a root disk alone, no ephemeral disk and no swap",
         )
+    here = _as_the_advisor_sees(c, pillar)
+    for need in demand.needs.get(pillar, ()):
+        if not met(need, here):
+            needed, had = _lacking(need, here)
+            text = f"{pillar}: needed {needed}, had {had}: {need.words.en}"
+            return Refusal(rule="flavor's demands", needed=needed, had=had, text=text)
     return None
+
+
+def _as_the_advisor_sees(c: Candidate, pillar: Pillar) -> PillarNodes:
+    able = frozenset(c.able.get(pillar, ()))
+    classes = frozenset(name for name, amount in c.total.items() if amount > 0)
+    return PillarNodes(
+        pillar=pillar, traits=c.traits, capabilities=able, resources=classes, emulated="emulated" in able
+    )
+
+
+def _lacking(need: Need, here: PillarNodes) -> tuple[str, str]:
+    """What is needed and what the node has of it, for people."""
+    if need.hardware and here.emulated:
+        return "hardware virtualization", "emulation"
+    for wanted, has in (
+        (need.traits, here.traits),
+        (need.resources, here.resources),
+        (need.capabilities, here.capabilities),
+    ):
+        if wanted and not has & set(wanted):
+            break
+    return " or ".join(wanted), "none of them" if len(wanted) > 1 else "none"

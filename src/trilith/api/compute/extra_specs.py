@@ -63,7 +63,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     (r"accel:device_profile", _ANY),
     (r"aggregate_instance_extra_specs:.+", _ANY),
     (r"capabilities:.+", _ANY),
-    (r"trilith:pillar", r"(?i:lxc|kvm|qemu|xen)"),
+    (r"trilith:.+", _ANY),  # the command checks them, in every microversion
     (r"vmware:.+", _ANY),
     (r"powervm:.+", _ANY),
 )

@@ -175,7 +175,7 @@ async def create(call: Call) -> Answer:
             auto_allocation.ensure_usable(
                 tx, call.actor.project_id, mtu=call.host.settings.underlay_mtu - GENEVE_OVERHEAD
             )
-        made = servers.create(tx, call.actor, request)
+        made = servers.create(tx, call.actor, request, call.host.services.adviser)
         wanted = request.networks or ()
         for server in made if files else ():
             boot_data.keep_files(tx, server, files or ())

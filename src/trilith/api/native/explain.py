@@ -82,7 +82,8 @@ async def explain(call: Call) -> ExplanationView:
         node=asked.node,
         group_id=group_of(asked.hints),
     )
-    return view(await call.read(lambda r: explain_request(r, call.actor, request, asked.hints)))
+    adviser = call.host.services.adviser
+    return view(await call.read(lambda r: explain_request(r, adviser, call.actor, request, asked.hints)))
 
 
 def _networks(asked: ExplainRequest) -> tuple[NetworkRequest, ...] | None:
