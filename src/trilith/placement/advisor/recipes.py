@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
 from trilith.model.guest import Pillar
 from trilith.placement.advisor.advice import Gets
-from trilith.placement.advisor.demands import Value
 from trilith.placement.advisor.feasibility import Standing, active
 from trilith.placement.advisor.rules import Need, Rules, holds
+from trilith.placement.advisor.verdict import Verdict
 
 
-class Reckoned(Protocol):
-    @property
-    def demanded(self) -> Mapping[str, Value]: ...
-
-    @property
-    def standings(self) -> Mapping[Pillar, Standing]: ...
-
-
-def gets(pillar: Pillar, reckoned: Reckoned, rules: Rules) -> Gets:
+def gets(pillar: Pillar, v: Verdict, rules: Rules) -> Gets:
     """The flavor's extra spec or the image's property names the pillar (either is enough); each trait that a constraint
     needs is required of the node."""
     extra_specs = {"trilith:pillar": str(pillar)}
     properties = {"img_hv_type": str(pillar)}
     traits: list[str] = []
     notes, notes_zh = [], []
-    for constraint in active(rules, reckoned.demanded):
+    for constraint in active(rules, v.demanded):
         need = constraint.needs.get(pillar)
         if need and need.traits:
-            traits.append(_trait(need, reckoned.standings[pillar]))
+            traits.append(_trait(need, v.standings[pillar]))
     for recipe in rules.recipes:
-        if not holds(recipe.when, reckoned.demanded) or (recipe.pillars and pillar not in recipe.pillars):
+        if not holds(recipe.when, v.demanded) or (recipe.pillars and pillar not in recipe.pillars):
             continue
         extra_specs |= recipe.extra_specs
         properties |= recipe.image_properties
