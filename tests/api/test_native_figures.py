@@ -11,7 +11,7 @@ from tests.api.conftest import ApiCloud
 V1 = "/trilith/v1"
 PATH = f"{V1}/figures/sim-1/lxc"
 SPREAD = {"median": 250.0, "p10": 240.0, "p90": 300.0, "samples": 5}
-HOST = {"name": "sim-1", "cpu": "a cpu", "threads": 2, "memory_mib": 1024, "kernel": "6.1", "version": "0.1"}
+HOST = {"name": "sim-1", "cpu": "a cpu", "threads": 2, "memory_mib": 1024, "kernel": "6.1", "load": 0.25}
 BODY: dict[str, Any] = {
     "guest": "linux",
     "emulated": False,

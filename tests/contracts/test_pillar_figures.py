@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from trilith.model.pillar_figures import GuestKind, Measured, PillarFigures, Spr
 from trilith.store.contract import Store
 from trilith.store.tx import Tx, new_id
 
-HOST = MeasuredHost(name="n1", cpu="a cpu", threads=2, memory_mib=1024, kernel="6.1", virtualization="kvm")
+HOST = MeasuredHost(name="n1", cpu="a cpu", threads=2, memory_mib=1024, kernel="6.1", virtualization="kvm", load=0.5)
 START = FigureName.START_TO_FIRST_ANSWER
 
 
@@ -70,6 +71,13 @@ async def test_the_advisor_reckons_with_neither_emulation_nor_bare_guests(store:
     assert lxc is not None
     assert (lxc.value, lxc.low, lxc.high, lxc.samples, lxc.unit) == (250.0, 249.0, 259.0, 5, "ms")
     assert lxc.source.startswith("measured on n1, 20")
+    assert "busy" not in lxc.source
+    await keep(store, 250.0, host=replace(HOST, load=1.5))
+    found = await of(store)
+    assert found is not None
+    lxc = found.of(START, Pillar.LXC)
+    assert lxc is not None
+    assert lxc.source.endswith("busy meanwhile, load 1.5 on 2 threads")
     assert found.of(START, Pillar.KVM) is None
     used = {u.pillar: u for u in best_of(found, Figures()).used}
     assert (used[Pillar.KVM].figure, used[Pillar.LXC].figure) == (None, lxc)

@@ -190,6 +190,7 @@ def _print(found: dict[str, Any]) -> None:
     screen.line(f"{found['pillar']} on {found['node']}{kind}{slow}, {found['measured_at']}")
     screen.line(screen.printable(f"  {found['about']}"))
     screen.line(screen.printable(f"  {host['cpu']}, {host['threads']} threads, Linux {host['kernel']}{inside}"))
+    screen.line(f"  load before: {host['load']:.1f} on {host['threads']} threads")
     rows = []
     for one in found["measured"]:
         guest, bare = one["guest"], one["bare_process"]

@@ -85,7 +85,7 @@ class Figure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredHost:
     """The machine that figures were measured on. virtualization: what it runs in itself, "" where nothing says so.
-    version: of the Trilith that measured."""
+    version: of the Trilith that measured. load: threads that ran or wanted to before it began, mean of a minute."""
 
     name: str
     cpu: str = ""
@@ -94,6 +94,12 @@ class MeasuredHost:
     kernel: str = ""
     virtualization: str = ""
     version: str = ""
+    load: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether others took so much of it that the figures are theirs, too."""
+        return self.load > max(self.threads, 1) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

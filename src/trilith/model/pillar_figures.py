@@ -63,6 +63,7 @@ class PillarFigures(Record):
 
     def figure(self, of: Measured) -> Figure:
         """As the advisor takes it. Raises Invalid for numbers that are none."""
+        busy = f"; busy meanwhile, load {self.host.load:.1f} on {self.host.threads} threads" if self.host.busy else ""
         day = time.strftime("%Y-%m-%d", time.gmtime(self.measured_at))
         return Figure(
             name=of.name,
@@ -72,7 +73,7 @@ class PillarFigures(Record):
             low=of.guest.low,
             high=of.guest.high,
             samples=of.guest.samples,
-            source=f"measured on {self.node}, {day}: {self.about}",
+            source=f"measured on {self.node}, {day}: {self.about}{busy}",
             emulated=self.emulated,
             bare=self.guest is GuestKind.BARE,
         )

@@ -42,7 +42,7 @@ class MeasuredView(msgspec.Struct):
 
 class HostView(msgspec.Struct, forbid_unknown_fields=True):
     """memory_mib: MiB. virtualization: what the machine runs in itself, "" where nothing says so. version: of the
-    Trilith that measured."""
+    Trilith that measured. load: threads that ran or wanted to before it began, mean of a minute."""
 
     name: _Text
     cpu: _Text = ""
@@ -51,6 +51,7 @@ class HostView(msgspec.Struct, forbid_unknown_fields=True):
     kernel: _Text = ""
     virtualization: _Text = ""
     version: _Text = ""
+    load: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
 
 class FiguresView(msgspec.Struct):

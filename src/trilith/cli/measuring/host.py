@@ -36,6 +36,7 @@ def facts(node: str) -> MeasuredHost:
         kernel=os.uname().release,
         virtualization=_virtualization(first.get("flags", "").split()),
         version=version("trilith"),
+        load=round(os.getloadavg()[0], 2),
     )
 
 

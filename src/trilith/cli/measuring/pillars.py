@@ -77,7 +77,7 @@ class Result:
             | ({"bare_process": spread(one.bare_process)} if one.bare_process is not None else {})
             for one in self.measured
         ]
-        names = ("name", "cpu", "threads", "memory_mib", "kernel", "virtualization", "version")
+        names = ("name", "cpu", "threads", "memory_mib", "kernel", "virtualization", "version", "load")
         return {
             "guest": str(self.target.guest), "emulated": self.target.emulated, "about": self.about,
             "host": {name: getattr(self.host, name) for name in names}, "measured": rows, "left_out": self.left_out,
@@ -144,6 +144,8 @@ def measure(
         built = program.build(folder)
         guests = Guests(cloud, planned.node, state / "node")
         facts = host.facts(planned.node)
+        if facts.busy:
+            steps.note(f"This machine is busy (load {facts.load:.1f} on {facts.threads} threads), and that shows.")
         steps.step("removing what an earlier run left")
         guests.sweep()
         if any(target.guest is GuestKind.LINUX for target in planned.targets):

@@ -39,7 +39,7 @@ class Rounds:
 
     guests: int = 10
     wake: int = 5000
-    call: int = 50
+    call: int = 1000
     sync: int = 300
     stream: int = 8
     stream_mib: int = 64
@@ -49,14 +49,14 @@ class Rounds:
 
     @classmethod
     def quick(cls, guests: int = 3) -> Rounds:
-        return cls(guests=guests, wake=800, call=15, sync=60, stream=3, stream_mib=16, rtt=300, send=3, send_mib=8)
+        return cls(guests=guests, wake=800, call=200, sync=60, stream=3, stream_mib=16, rtt=300, send=3, send_mib=8)
 
     def commands(self, folder: str, peer: str) -> dict[FigureName, tuple[str, ...]]:
         """Words of the program, a figure each. folder: where files are written. peer: address of the other end."""
         path = f"{folder}/trilith-measure.data"
         return {
             FigureName.SCHEDULING_LATENCY: ("wake", str(self.wake), "1000"),
-            FigureName.SYSTEM_CALL: ("call", str(self.call), "20000"),
+            FigureName.SYSTEM_CALL: ("call", str(self.call), "1000"),
             FigureName.DISK_WRITE_LATENCY: ("sync", str(self.sync), path),
             FigureName.DISK_THROUGHPUT: ("stream", str(self.stream), str(self.stream_mib), path),
             FigureName.NETWORK_ROUND_TRIP: ("rtt", str(self.rtt), peer, str(UDP_PORT)),
@@ -91,7 +91,7 @@ HOW = {
     FigureName.MEMORY_OVERHEAD: "the same, less PSS of the guest's own processes as it sees them",
     FigureName.MEMORY_OVERHEAD_SHARE: "the same, of the flavor's memory",
     FigureName.SCHEDULING_LATENCY: "clock_nanosleep(2) each millisecond, SCHED_OTHER, timer slack 1 ns",
-    FigureName.SYSTEM_CALL: "getppid(2), means of 20,000 in a row",
+    FigureName.SYSTEM_CALL: "getppid(2), means of 1,000 in a row",
     FigureName.DISK_WRITE_LATENCY: "pwrite(2) of 4 KiB and fdatasync(2) in a file of 1 MiB on the root disk",
     FigureName.DISK_THROUGHPUT: "1 MiB writes in a row and one fdatasync(2) on the root disk",
     FigureName.NETWORK_ROUND_TRIP: "32 bytes by UDP to another guest of this host and back; bare: over loopback",
