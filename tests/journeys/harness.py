@@ -271,7 +271,8 @@ class Cloud:
 
     def daemons(self) -> dict[str, int]:
         """program → pid of what the cloud supervises."""
-        names = ("ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "libvirtd", "virtlogd", "dnsmasq")
+        names = ("ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "libvirtd", "virtlogd", "dnsmasq",
+                 "lxcfs")  # fmt: skip
         found: dict[str, int] = {}
         for pid, line in self.namespace.processes().items():
             program = Path(line.split(" ")[0].rstrip(":")).name

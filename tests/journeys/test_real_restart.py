@@ -105,7 +105,7 @@ def test_what_guests_did_by_themselves_meanwhile_is_true_afterwards(real: Cloud,
 
 
 @pytest.mark.parametrize(
-    "daemon", ["ovs-vswitchd", "ovn-controller", "ovsdb-local", "ovsdb-central", "ovn-northd", "libvirtd"]
+    "daemon", ["ovs-vswitchd", "ovn-controller", "ovsdb-local", "ovsdb-central", "ovn-northd", "libvirtd", "lxcfs"]
 )
 def test_a_daemon_that_dies_comes_back(real: Cloud, guests: dict[str, Guest], daemon: str) -> None:
     before = real.daemons()
