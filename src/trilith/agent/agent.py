@@ -7,6 +7,7 @@ the stream is opened again as soon as somebody listens.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,8 @@ log = structlog.get_logger("agent")
 #: seconds between attempts to reach a controller that is away
 _RETRY = 0.2
 _RETRY_MOST = 5.0
+#: claims that are remembered, the last ones: what jobs end within is a small part of them
+_CLAIMS = 10_000
 
 
 class Agent:
@@ -50,7 +53,7 @@ class Agent:
         self._posts = posts or Posts()
         self._bandwidth = dict(bandwidth or {})
         self._report_seconds = report_seconds
-        self._epochs: dict[str, int] = {}
+        self._epochs: OrderedDict[str, int] = OrderedDict()
         self._facts: HostFacts | None = None
         self._requests: dict[int, asyncio.Task[None]] = {}
 
@@ -162,6 +165,9 @@ class Agent:
         if request.epoch < seen:
             raise errors.Conflict(f"Claim {request.epoch} of {request.resource} is older than {seen}.")
         self._epochs[request.resource] = request.epoch
+        self._epochs.move_to_end(request.resource)
+        while len(self._epochs) > _CLAIMS:
+            self._epochs.popitem(last=False)
 
     async def _report(self, out: wire.Outbox) -> None:
         while True:

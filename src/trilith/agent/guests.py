@@ -346,8 +346,16 @@ class Guests:
     def _read_all(self) -> dict[str, GuestPlan]:
         for leftover in self._dir.glob("*.new"):
             leftover.unlink()
-        plans = (msgspec.json.decode(p.read_bytes(), type=GuestPlan) for p in self._dir.glob("*.json"))
-        return {plan.server_id: plan for plan in plans}
+        found: dict[str, GuestPlan] = {}
+        for path in self._dir.glob("*.json"):
+            try:
+                plan = msgspec.json.decode(path.read_bytes(), type=GuestPlan)
+            except msgspec.MsgspecError as err:
+                # cut off by a power failure: the controller sends it anew, and the other guests need their agent now
+                log.error("the plan of a server cannot be read", path=str(path), error=str(err))
+                continue
+            found[plan.server_id] = plan
+        return found
 
 
 def _rescue_disk(server_id: str) -> str:

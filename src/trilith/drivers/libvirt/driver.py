@@ -24,7 +24,7 @@ from trilith.drivers.libvirt.kvm import KVM
 from trilith.drivers.libvirt.probe import KvmProbe
 from trilith.drivers.libvirt.xen import XEN
 from trilith.drivers.libvirt.xml.metadata import Owner
-from trilith.errors import Conflict, Deadline, Invalid, Missing, TrilithError, Unsupported
+from trilith.errors import Backend, Conflict, Deadline, Invalid, Missing, TrilithError, Unsupported
 from trilith.model.guest import (
     ConsoleEndpoint,
     ExecResult,
@@ -495,8 +495,9 @@ class LibvirtDriver:
                 continue
             server_id = happening.domain.removeprefix(PREFIX)
             found = classify(happening)
-            if found is not None and await self._is_ours(server_id):
-                self._hub.publish(server_id, *found)
+            with contextlib.suppress(Backend):  # lost at this moment: the next connection asks how all are
+                if found is not None and await self._is_ours(server_id):
+                    self._hub.publish(server_id, *found)
 
     async def _is_ours(self, server_id: str) -> bool:
         if server_id in self._ours:
