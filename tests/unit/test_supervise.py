@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trilith.agent.process import boot_id, find_by_token, start_time
+from trilith.agent.process import Process, boot_id, find_by_token, start_time
 from trilith.agent.supervise import TOKEN, DaemonEvent, DaemonSpec, Supervisor, answers
 from trilith.errors import Backend, Deadline, Invalid
 
@@ -226,6 +227,23 @@ def test_a_socket_counts_once_somebody_listens(tmp_path: Path) -> None:
         server.listen(1)
         assert all(answers(path) for _ in range(5))
     assert not answers(path)
+
+
+async def test_a_full_disk_at_a_restart_is_one_failed_try(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: what was no Backend ended the watch, and the daemon stayed dead with room on the disk again."""
+    supervisor = bench.supervisor()
+    await supervisor.start([bench.spec("a")])
+    found, left = supervisor._launch, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def launch(spec: DaemonSpec) -> Process:
+        if left:
+            raise left.pop()
+        return found(spec)
+
+    monkeypatch.setattr(supervisor, "_launch", launch)
+    os.kill(pids(supervisor)["a"], signal.SIGKILL)
+    await bench.until(lambda: bench.said("started") == ["a", "a"])
+    assert bench.said("failed") == ["a"]
 
 
 async def test_a_deaf_daemon_is_killed_at_the_deadline(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from trilith.agent.process import Process, adopt, boot_id, cgroup_parent, find_by_token, remove_cgroup, start_time
 from trilith.drivers.ovn.tools import enter_netns
-from trilith.errors import Backend, Deadline, Invalid
+from trilith.errors import Backend, Deadline, Invalid, TrilithError
 
 _LOG = logging.getLogger(__name__)
 
@@ -315,9 +315,9 @@ class Supervisor:
                         return
                     try:
                         await self._restart(daemon)
-                    except Backend as error:
-                        daemon.detail = error.message
-                        self._tell(name, "failed", error.message)
+                    except (TrilithError, OSError) as error:
+                        daemon.detail = str(error)
+                        self._tell(name, "failed", daemon.detail)
                         continue
                     return
         finally:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,15 @@ class Outcome:
         return (self.err.strip() or self.out.strip()).decode(errors="replace")[-TAIL:]
 
 
-async def spawn(argv: Sequence[str], *, timeout: float) -> Outcome:
+#: bytes of what a tool says that are kept, the last ones of each stream
+KEPT = 256 * 1024
+_CHUNK = 64 * 1024
+
+
+async def spawn(argv: Sequence[str], *, timeout: float, each: Callable[[bytes], None] | None = None) -> Outcome:
     """Run to the end in a session of its own; killed with its group when late or cancelled.
 
+    each: called with every line of standard output, which then is not kept; what it raises ends the tool.
     Raises Backend (not installed) and Deadline.
     """
     try:
@@ -51,15 +57,36 @@ async def spawn(argv: Sequence[str], *, timeout: float) -> Outcome:
     except FileNotFoundError as e:
         raise Backend(f"{argv[0]} is not installed on this node.", hint="Run `trilith doctor`.") from e
     try:
+        assert process.stdout is not None
+        assert process.stderr is not None
         async with asyncio.timeout(timeout):
-            out, err = await process.communicate()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    out = group.create_task(_said(process.stdout, each))
+                    err = group.create_task(_said(process.stderr))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            await process.wait()
     except TimeoutError as e:
         raise Deadline(f"{Path(argv[0]).name} did not end within {timeout:.0f} s.") from e
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    return Outcome(code=process.returncode or 0, out=out, err=err)
+    return Outcome(code=process.returncode or 0, out=out.result(), err=err.result())
+
+
+async def _said(stream: asyncio.StreamReader, each: Callable[[bytes], None] | None = None) -> bytes:
+    """The last KEPT bytes: an image can make a tool say more than there is memory."""
+    kept = b""
+    while data := await stream.read(_CHUNK):
+        kept += data
+        if each is not None:
+            *lines, kept = kept.split(b"\n")
+            for line in lines:
+                each(line)
+        kept = kept[-KEPT:]
+    return kept
 
 
 def fault(what: str, outcome: Outcome, where: Path) -> Backend:
@@ -116,8 +143,9 @@ async def confined(
     bounds: Bounds,
     argv: Sequence[str] = (),
     unpack: Mapping[str, int] | None = None,
+    each: Callable[[bytes], None] | None = None,
 ) -> Outcome:
-    """Run argv (paths as seen inside: /in/NAME, /out) or the unpacker over /in/blob into /out/root.
+    """Run argv (paths as seen inside: /in/NAME, /out) or the unpacker over /in/blob into /out/root. each: see `spawn`.
 
     Raises Backend when the confinement cannot be made, Deadline.
     """
@@ -125,7 +153,7 @@ async def confined(
     base = tempfile.mkdtemp(prefix=".jail-", dir=output.parent)
     try:
         spec["base"] = base
-        outcome = await spawn([sys.executable, "-I", str(JAIL), json.dumps(spec)], timeout=bounds.timeout)
+        outcome = await spawn([sys.executable, "-I", str(JAIL), json.dumps(spec)], timeout=bounds.timeout, each=each)
     finally:
         os.rmdir(base)
     if outcome.code == NO_JAIL and outcome.err.startswith(NO_JAIL_SAYS):

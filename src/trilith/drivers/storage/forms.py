@@ -100,7 +100,30 @@ def _unpacked(outcome: Outcome, made: Path, allowed: int, room: int, limits: Lim
     return int(str(said["bytes"]))
 
 
-_LISTED = re.compile(r"^([-dlbcps])[-rwxsStT]{9}\s+(\d+)/(\d+)\s+(\d+)(?:,\s*\d+)?\s")
+_LISTED = re.compile(rb"^([-dlbcps])[-rwxsStT]{9}\s+(\d+)/(\d+)\s+(\d+)(?:,\s*\d+)?\s")
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What unsquashfs lists, counted as it comes. used: bytes."""
+
+    limits: Limits
+    used: int = 0
+    count: int = 0
+    devices: int = 0
+
+    def line(self, line: bytes) -> None:
+        """Raises Invalid."""
+        entry = _LISTED.match(line)
+        if entry is None:
+            return
+        self.count += 1
+        self.devices += entry[1] in b"bc"
+        self.used += int(entry[4]) if entry[1] == b"-" else 0
+        if int(entry[2]) > 65535 or int(entry[3]) > 65535:
+            raise Invalid("The squashfs image has owners outside of 0 to 65535.")
+        if self.count > self.limits.max_files:
+            raise Invalid(f"The squashfs image holds more than {self.limits.max_files} files.")
 
 
 async def _unsquash(source: Path, made: Path, allowed: int, limits: Limits) -> int:
@@ -110,23 +133,17 @@ async def _unsquash(source: Path, made: Path, allowed: int, limits: Limits) -> i
         if f.read(4) != b"hsqs":
             raise Invalid("The image is said to be squashfs and is not.", field="disk_format")
     bounds = Bounds(memory_bytes=4 << 30, file_bytes=allowed + MIB)
+    listing = _Listing(limits)
     listed = await confined(
-        inputs={"blob": source}, output=made, bounds=bounds, argv=["unsquashfs", "-lln", "-p", "1", "/in/blob"]
+        inputs={"blob": source},
+        output=made,
+        bounds=bounds,
+        argv=["unsquashfs", "-lln", "-p", "1", "/in/blob"],
+        each=listing.line,
     )
     if listed.code:
         raise Invalid(f"The squashfs image is broken: {listed.words}")
-    used = count = devices = 0
-    for line in listed.out.decode(errors="replace").splitlines():
-        entry = _LISTED.match(line)
-        if entry is None:
-            continue
-        count += 1
-        devices += entry[1] in "bc"
-        used += int(entry[4]) if entry[1] == "-" else 0
-        if int(entry[2]) > 65535 or int(entry[3]) > 65535:
-            raise Invalid("The squashfs image has owners outside of 0 to 65535.")
-    if count > limits.max_files:
-        raise Invalid(f"The squashfs image holds more than {limits.max_files} files.")
+    used = listing.used
     if used > allowed:
         raise Invalid(f"The squashfs image unpacks to {used // MIB} MiB; {allowed // MIB} MiB are allowed here.")
     outcome = await confined(
@@ -136,7 +153,7 @@ async def _unsquash(source: Path, made: Path, allowed: int, limits: Limits) -> i
         argv=["unsquashfs", "-no-progress", "-p", "2", "-d", "/out/root", "/in/blob"],
     )
     # 2 is "with warnings": device nodes cannot be made in a user namespace, and need not be
-    if outcome.code not in ({0, 2} if devices else {0}):
+    if outcome.code not in ({0, 2} if listing.devices else {0}):
         raise fault("unsquashfs", outcome, made.parent)
     return used
 
