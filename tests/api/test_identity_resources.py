@@ -414,7 +414,7 @@ async def test_policies_and_limits(admin: Api) -> None:
     limit = {"service_id": service["id"], "resource_name": "cores", "resource_limit": 9, "project_id": project["id"]}
     one = (await admin.do("POST", "/limits", 201, {"limits": [limit]}))["limits"][0]
     assert one["resource_limit"] == 9
-    await admin.do("POST", "/limits", 400, {"limits": [limit | {"resource_name": "ram"}]})
+    await admin.do("POST", "/limits", 403, {"limits": [limit | {"resource_name": "ram"}]})
     await admin.do("DELETE", f"/registered_limits/{registered['id']}", 403)
     assert (await admin.get("/limits/model"))["model"]["name"] == "flat"
     assert [x["id"] for x in (await admin.get("/limits?resource_name=cores"))["limits"]] == [one["id"]]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import hex_id
+from trilith.commands.identity_rules import hex_id, merged
 from trilith.model.identity import Endpoint, Region, Service
 from trilith.model.identity_extensions import ProjectEndpoint
 from trilith.store.tx import Tx
@@ -29,7 +29,7 @@ def update_region(tx: Tx, region_id: str, changes: dict[str, Any]) -> Region:
         if above == region_id:
             raise errors.Invalid("A region cannot be above itself.", field="parent_region_id")
         above = tx.get(Region, above).parent_region_id
-    return tx.change(region, **changes) if changes else region
+    return tx.change(region, **merged(region, changes)) if changes else region
 
 
 def delete_region(tx: Tx, region_id: str) -> None:
@@ -47,7 +47,7 @@ def create_service(tx: Tx, service: Service) -> Service:
 def update_service(tx: Tx, service_id: str, changes: dict[str, Any]) -> Service:
     """Raises Missing."""
     service = tx.get(Service, service_id)
-    return tx.change(service, **changes) if changes else service
+    return tx.change(service, **merged(service, changes)) if changes else service
 
 
 def delete_service(tx: Tx, service_id: str) -> None:
@@ -71,7 +71,7 @@ def update_endpoint(tx: Tx, endpoint_id: str, changes: dict[str, Any], *, new_re
     """Raises Missing, Invalid."""
     endpoint = tx.get(Endpoint, endpoint_id)
     _check(tx, changes.get("service_id", ""), changes.get("region_id", ""), new_region)
-    return tx.change(endpoint, **changes) if changes else endpoint
+    return tx.change(endpoint, **merged(endpoint, changes)) if changes else endpoint
 
 
 def delete_endpoint(tx: Tx, endpoint_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from trilith import errors
-from trilith.commands.identity_rules import hex_id
+from trilith.commands.identity_rules import hex_id, merged
 from trilith.model.identity import Credential, PolicyBlob, Project, User
 from trilith.store.tx import Reader, Tx
 
@@ -120,7 +120,7 @@ def create_policy(tx: Tx, policy: PolicyBlob) -> PolicyBlob:
 def update_policy(tx: Tx, policy_id: str, changes: dict[str, Any]) -> PolicyBlob:
     """Raises Missing."""
     policy = tx.get(PolicyBlob, policy_id)
-    return tx.change(policy, **changes) if changes else policy
+    return tx.change(policy, **merged(policy, changes)) if changes else policy
 
 
 def delete_policy(tx: Tx, policy_id: str) -> None:

@@ -109,6 +109,17 @@ def create_trust(tx: Tx, trust: Trust, refs: tuple[RoleRef, ...]) -> Trust:
     return tx.add(replace(trust, roles=roles))
 
 
+def check_within(
+    reader: Reader, credential: ApplicationCredential | None, trust: Trust, roles: tuple[str, ...]
+) -> None:
+    """Raises Forbidden where an application credential would hand on more than it has itself, or is restricted."""
+    if credential is None or not credential.unrestricted:
+        raise errors.Forbidden("A restricted application credential cannot make trusts.")
+    own = implied_closure(reader, set(credential.roles))
+    if trust.project_id and (trust.project_id != credential.project_id or not set(roles) <= own):
+        raise errors.Forbidden("An application credential hands on its own roles on its own project, and no more.")
+
+
 def redelegate(parent: Trust, trust: Trust, roles: tuple[str, ...], count: int | None) -> Trust:
     """`trust` as far as `parent` can be handed on in it (rules of Keystone's OS-TRUST).
 
@@ -123,6 +134,8 @@ def redelegate(parent: Trust, trust: Trust, roles: tuple[str, ...], count: int |
         raise errors.Forbidden("A redelegated trust cannot limit its uses.")
     if trust.impersonation and not parent.impersonation:
         raise errors.Forbidden("Impersonation is not allowed: the trust that is handed on has none.")
+    if trust.project_id != parent.project_id:
+        raise errors.Forbidden("A trust is handed on for its own project.", field="project_id")
     if not set(roles) <= set(parent.roles):
         raise errors.Forbidden("Some of the roles are not in the trust that is handed on.")
     if parent.expires_at and trust.expires_at > parent.expires_at:

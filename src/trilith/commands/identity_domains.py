@@ -7,7 +7,14 @@ from typing import Any
 from trilith import errors
 from trilith.commands.identity_federation import delete_provider
 from trilith.commands.identity_roles import erase_role
-from trilith.commands.identity_rules import check_changeable, check_deletable, erase_group, erase_target, erase_user
+from trilith.commands.identity_rules import (
+    check_changeable,
+    check_deletable,
+    erase_group,
+    erase_target,
+    erase_user,
+    merged,
+)
 from trilith.model.identity import Domain, Group, Project, Role, User
 from trilith.model.identity_extensions import DomainConfig, IdentityProvider
 from trilith.store.tx import Tx
@@ -21,6 +28,7 @@ def create_domain(tx: Tx, domain: Domain) -> Domain:
 def update_domain(tx: Tx, domain_id: str, changes: dict[str, Any]) -> Domain:
     """Raises Missing, Conflict, Forbidden when it is immutable."""
     domain = tx.get(Domain, domain_id)
+    changes = merged(domain, changes)
     check_changeable(domain, changes)
     return tx.change(domain, **changes) if changes else domain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import erase_group, hex_id
+from trilith.commands.identity_rules import erase_group, hex_id, merged
 from trilith.model.identity import Domain, Group, GroupMember, User
 from trilith.store.tx import Tx
 
@@ -19,6 +19,7 @@ def create_group(tx: Tx, group: Group) -> Group:
 def update_group(tx: Tx, group_id: str, changes: dict[str, Any]) -> Group:
     """Raises Missing, Conflict, Invalid for a change of domain."""
     group = tx.get(Group, group_id)
+    changes = merged(group, changes)
     if changes.pop("domain_id", group.domain_id) != group.domain_id:
         raise errors.Invalid("The domain of a group cannot be changed.", field="domain_id")
     return tx.change(group, **changes) if changes else group

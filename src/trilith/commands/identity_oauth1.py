@@ -17,6 +17,7 @@ from oauthlib.common import Request
 from oauthlib.oauth1 import AccessTokenEndpoint, RequestTokenEndpoint, RequestValidator, ResourceEndpoint
 
 from trilith import errors
+from trilith.commands.identity_rules import merged
 from trilith.commands.roles import assigned, implied_closure
 from trilith.model.identity import Project, Role
 from trilith.model.identity_extensions import AccessToken, Consumer, RequestToken, UsedNonce
@@ -64,7 +65,7 @@ def create_consumer(tx: Tx, consumer: Consumer) -> tuple[Consumer, str]:
 def update_consumer(tx: Tx, id: str, changes: dict[str, Any]) -> Consumer:
     """Raises Missing."""
     consumer = tx.get(Consumer, id)
-    return tx.change(consumer, **changes) if changes else consumer
+    return tx.change(consumer, **merged(consumer, changes)) if changes else consumer
 
 
 def delete_consumer(tx: Tx, id: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import check_changeable, check_deletable, erase_target
+from trilith.commands.identity_rules import check_changeable, check_deletable, erase_target, merged
 from trilith.commands.roles import MAX_DEPTH, descendants, parents
 from trilith.model.identity import DEFAULT_DOMAIN, Domain, Project
 from trilith.store.tx import Tx
@@ -48,6 +48,7 @@ def _placed(project: Project, domain_id: str) -> Project:
 def update_project(tx: Tx, project_id: str, changes: dict[str, Any], *, cascade: bool = False) -> Project:
     """cascade: disabling takes the projects below along. Raises Missing, Forbidden, Invalid, Conflict."""
     project = tx.get(Project, project_id)
+    changes = merged(project, changes)
     if changes.pop("domain_id", project.domain_id) != project.domain_id:
         raise errors.Invalid("The domain of a project cannot be changed.", field="domain_id")
     if changes.pop("parent_id", project.parent_id) != project.parent_id:

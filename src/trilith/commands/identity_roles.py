@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import check_changeable, check_deletable, hex_id, remove_trusts
+from trilith.commands.identity_rules import check_changeable, check_deletable, hex_id, merged, remove_trusts
 from trilith.commands.roles import closure, implied_rules
 from trilith.model.identity import ApplicationCredential, Domain, ImpliedRole, Role, RoleAssignment, Trust
 from trilith.model.identity_extensions import AccessToken
@@ -25,6 +25,7 @@ def create_role(tx: Tx, role: Role) -> Role:
 def update_role(tx: Tx, role_id: str, changes: dict[str, Any]) -> Role:
     """Raises Missing, Conflict, Invalid for a change of domain, Forbidden when it is immutable."""
     role = tx.get(Role, role_id)
+    changes = merged(role, changes)
     if changes.pop("domain_id", role.domain_id) != role.domain_id:
         raise errors.Invalid("The domain of a role cannot be changed.", field="domain_id")
     check_changeable(role, changes)

@@ -45,6 +45,19 @@ def merged_options(have: dict[str, Any], given: dict[str, Any]) -> dict[str, Any
     return {k: v for k, v in (have | given).items() if v is not None}
 
 
+def merged(record: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes, with what is given of `extra` and `options` merged into what the record has.
+
+    In the transaction that writes it: of two requests that each add an attribute both are kept.
+    """
+    found = dict(changes)
+    if "extra" in found:
+        found["extra"] = record.extra | found["extra"]
+    if "options" in found:
+        found["options"] = merged_options(record.options, found["options"])
+    return found
+
+
 def check_changeable(record: Domain | Project | Role, changes: dict[str, Any]) -> None:
     """Raises Forbidden for an immutable record, unless the change is what makes it mutable again."""
     if not record.options.get(IMMUTABLE):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilith import errors
-from trilith.commands.identity_rules import erase_user
+from trilith.commands.identity_rules import erase_user, merged
 from trilith.model.identity import Domain, User
 from trilith.store.tx import Tx
 
@@ -103,6 +103,7 @@ def update_user(tx: Tx, user_id: str, changes: dict[str, Any], hashed: str, rule
     Raises Missing, Conflict, Invalid for a change of domain.
     """
     user = tx.get(User, user_id)
+    changes = merged(user, changes)
     if changes.pop("domain_id", user.domain_id) != user.domain_id:
         raise errors.Invalid("The domain of a user cannot be changed.", field="domain_id")
     ended = bool(hashed) or (user.enabled and changes.get("enabled") is False)

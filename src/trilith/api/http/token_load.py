@@ -112,7 +112,7 @@ def load(
             raise errors.Unauthenticated(_REFUSED)
     if token.idp_id and not directory.vouches(token.idp_id):
         raise errors.Unauthenticated(_REFUSED)
-    trust = _trust(reader, token, directory)
+    trust = _trust(reader, token, directory, fresh=fresh)
     roles: tuple[Role, ...] = ()
     scoped = bool(token.project_id or token.domain_id or token.system)
     if scoped:
@@ -187,8 +187,9 @@ def _access(reader: Reader, token: Token) -> AccessToken | None:
     return found
 
 
-def _trust(reader: Reader, token: Token, directory: Directory) -> Trust | None:
-    """The trust behind the token, with both of its users and their domains in good standing."""
+def _trust(reader: Reader, token: Token, directory: Directory, *, fresh: bool) -> Trust | None:
+    """The trust behind the token, with both of its users and their domains in good standing, and no token of either
+    ended since (as Keystone's revocation by user, which means trustor and trustee alike)."""
     if not token.trust_id:
         return None
     trust = reader.find(Trust, token.trust_id)
@@ -197,6 +198,8 @@ def _trust(reader: Reader, token: Token, directory: Directory) -> Trust | None:
     users = reader.select(User, id=[trust.trustor_user_id, trust.trustee_user_id])
     domains = [directory.domains.get(u.domain_id) for u in users]
     if any(d is None or not d.enabled for d in domains):
+        raise errors.Unauthenticated(_REFUSED)
+    if not fresh and any(token.issued_at < u.tokens_valid_from for u in users):
         raise errors.Unauthenticated(_REFUSED)
     if any(not u.enabled for u in users) or len(users) < len({trust.trustor_user_id, trust.trustee_user_id}):
         raise errors.Unauthenticated(_REFUSED)

@@ -120,8 +120,8 @@ def _view(call: Call, c: ApplicationCredential, shelf: Shelf) -> View:
 
 def _unrestricted(call: Call, reader: Reader) -> None:
     """Raises Forbidden: a restricted application credential makes and deletes no others, so that none outlives it."""
-    if call.actor.trust_id:
-        raise errors.Forbidden("A token of a trust cannot manage application credentials.")
+    if call.actor.trust_id or call.actor.access_token_id:
+        raise errors.Forbidden("A token of a trust, or of OAuth, cannot manage application credentials.")
     if not call.actor.credential_id:
         return
     own = reader.find(ApplicationCredential, call.actor.credential_id)

@@ -53,14 +53,14 @@ async def erase(call: Call, domain_id: str) -> None:
     await call.write(lambda tx: delete_domain(tx, domain_id), "domain.delete")
 
 
-def _fields(given: DomainUpdate, have: Domain | None, extra: dict[str, Any]) -> dict[str, Any]:
+def _fields(given: DomainUpdate, extra: dict[str, Any]) -> dict[str, Any]:
     fields = set_fields(given, "options", "tags", "explicit_domain_id")
     if given.tags is not UNSET:
         fields["tags"] = tuple(given.tags)
     if given.options is not UNSET:
-        fields["options"] = merged_options(have.options if have else {}, {"immutable": given.options.immutable})
+        fields["options"] = {"immutable": given.options.immutable}
     if extra:
-        fields["extra"] = (have.extra if have else {}) | extra
+        fields["extra"] = extra
     return fields
 
 
@@ -68,7 +68,9 @@ async def create(call: Call) -> dict[str, Any]:
     """201. 400 for a bad attribute, 403, 409 for a name or id taken."""
     given, extra = parse_open(call.body.domain, DomainCreate)
     id = hex_id() if given.explicit_domain_id is UNSET else given.explicit_domain_id
-    made = await make(call, Domain(id=id, **_fields(given, None, extra)))
+    fields = _fields(given, extra)
+    fields["options"] = merged_options({}, fields.get("options", {}))
+    made = await make(call, Domain(id=id, **fields))
     return {"domain": domain_view(call, made)}
 
 
@@ -96,8 +98,7 @@ async def update(call: Call) -> dict[str, Any]:
     """200. 400, 403, 404, 409 for a name taken."""
     id = call.params["domain_id"]
     given, extra = parse_open(call.body.domain, DomainUpdate)
-    have = await call.read(lambda r: r.get(Domain, id))
-    return {"domain": domain_view(call, await change(call, id, _fields(given, have, extra)))}
+    return {"domain": domain_view(call, await change(call, id, _fields(given, extra)))}
 
 
 async def delete(call: Call) -> None:

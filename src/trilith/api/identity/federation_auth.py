@@ -23,6 +23,8 @@ from trilith.store.tx import Reader, Tx
 
 #: the attribute that says which provider it is, where the protocol names no other
 _REMOTE_ID = "HTTP_OIDC_ISS"
+#: whose meaning is RFC 7519's, and which were verified
+_REGISTERED = frozenset({"iss", "sub", "aud"})
 _Known = tuple[IdentityProvider, FederationProtocol, FederationMapping]
 
 
@@ -30,7 +32,8 @@ def assertion_of(claims: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Claims under the names that mappings written for Apache's mod_auth_openidc have: OIDC-email and HTTP_OIDC_EMAIL
     (its prefix as Keystone's guide sets it), and OIDC_CLAIM_email (its default). Objects among them are left out."""
     found: dict[str, tuple[str, ...]] = {}
-    for name, value in claims.items():
+    # a name that is written like another's, ISS for iss, must not stand for it: plain names come last, and win
+    for name, value in sorted(claims.items(), key=lambda c: (c[0] in _REGISTERED, c[0] == c[0].lower())):
         given = value if isinstance(value, list) else [value]
         values = tuple(_text(v) for v in given if isinstance(v, str | int | float) and v != "")
         if not values:

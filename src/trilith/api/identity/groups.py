@@ -88,7 +88,7 @@ async def update(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.group, GroupUpdate)
     fields = set_fields(given)
     if extra:
-        fields["extra"] = group.extra | extra
+        fields["extra"] = extra
     done = await call.write(lambda tx: update_group(tx, group.id, dict(fields)), "group.update")
     return {"group": group_view(call, done)}
 

@@ -69,7 +69,7 @@ async def update(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.policy, PolicyUpdate)
     fields = set_fields(given)
     if extra:
-        fields["extra"] = (await call.read(lambda r: r.get(PolicyBlob, id))).extra | extra
+        fields["extra"] = extra
     return {"policy": _view(call, await call.write(lambda tx: update_policy(tx, id, dict(fields)), "policy.update"))}
 
 

@@ -90,7 +90,7 @@ async def update_consumer(call: Call) -> dict[str, Any]:
         raise errors.Invalid("The secret of a consumer cannot be changed.", field="secret")
     fields = set_fields(given)
     if extra:
-        fields["extra"] = (await call.read(lambda r: r.get(Consumer, id))).extra | extra
+        fields["extra"] = extra
     done = await call.write(lambda tx: identity_oauth1.update_consumer(tx, id, dict(fields)), "consumer.update")
     return {"consumer": _consumer(call, done)}
 

@@ -129,6 +129,8 @@ async def list_projects(call: Call) -> dict[str, Any]:
     call.allow("identity:list_projects", **{"target.domain_id": domain_id})
     if call.flag("is_domain"):
         clauses = Filters(texts=("name",), flags=("enabled",)).clauses(call, Domain)
+        if not (call.actor.is_admin or call.actor.system):
+            clauses.append(REGISTRY[Domain].table.c.id == call.actor.domain_id)
         found = await call.read(lambda r: listing.page(call, r, Domain, "/v3/projects", *clauses))
         return listing.answer("projects", found, lambda d: domain_as_project(call, d))
     clauses = _FILTERS.clauses(call, Project) + _by_tags(call)
@@ -212,9 +214,9 @@ async def update(call: Call) -> dict[str, Any]:
     if given.tags is not UNSET:
         fields["tags"] = unique(given.tags)
     if given.options is not UNSET:
-        fields["options"] = merged_options(found.options, {"immutable": given.options.immutable})
+        fields["options"] = {"immutable": given.options.immutable}
     if extra:
-        fields["extra"] = found.extra | extra
+        fields["extra"] = extra
     if isinstance(found, Domain):
         for name in ("domain_id", "parent_id"):
             if fields.pop(name, ""):

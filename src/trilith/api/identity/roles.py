@@ -108,9 +108,9 @@ async def update(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.role, RoleUpdate)
     fields = set_fields(given, "options")
     if given.options is not UNSET:
-        fields["options"] = merged_options(role.options, {"immutable": given.options.immutable})
+        fields["options"] = {"immutable": given.options.immutable}
     if extra:
-        fields["extra"] = role.extra | extra
+        fields["extra"] = extra
     done = await call.write(lambda tx: update_role(tx, role.id, dict(fields)), "role.update")
     return {"role": role_view(call, done)}
 

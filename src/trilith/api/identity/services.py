@@ -105,7 +105,7 @@ async def update(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.service, ServiceUpdate)
     fields = set_fields(given)
     if extra:
-        fields["extra"] = (await call.read(lambda r: r.get(Service, id))).extra | extra
+        fields["extra"] = extra
     done = await call.write(lambda tx: update_service(tx, id, dict(fields)), "service.update")
     return {"service": service_view(call, done)}
 
@@ -146,7 +146,7 @@ async def update_one_region(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.region, RegionUpdate)
     fields = set_fields(given)
     if extra:
-        fields["extra"] = (await call.read(lambda r: r.get(Region, id))).extra | extra
+        fields["extra"] = extra
     done = await call.write(lambda tx: update_region(tx, id, dict(fields)), "region.update")
     return {"region": region_view(call, done)}
 
@@ -221,7 +221,7 @@ async def update_one_endpoint(call: Call) -> dict[str, Any]:
     endpoint, service = await _endpoint(call)
     fields, new_region = _fields(given)
     if extra or given.name is not UNSET:
-        fields["extra"] = endpoint.extra | _extra(given, extra)
+        fields["extra"] = _extra(given, extra)
     done = await call.write(
         lambda tx: update_endpoint(tx, endpoint.id, dict(fields), new_region=new_region), "endpoint.update"
     )

@@ -16,6 +16,7 @@ from trilith.api.identity.wire import Links, ListLinks, Text, isotime, or_none, 
 from trilith.commands.identity_delegation import (
     MOST_REDELEGATIONS,
     RoleRef,
+    check_within,
     create_trust,
     delete_trust,
     find_roles,
@@ -133,9 +134,7 @@ async def create(call: Call) -> dict[str, Any]:
 
     def run(tx: Tx) -> tuple[Trust, list[Role]]:
         if actor.credential_id:
-            own = tx.find(ApplicationCredential, actor.credential_id)
-            if own is None or not own.unrestricted:
-                raise errors.Forbidden("A restricted application credential cannot make trusts.")
+            check_within(tx, tx.find(ApplicationCredential, actor.credential_id), trust, find_roles(tx, refs))
         if actor.trust_id:
             parent = tx.get(Trust, actor.trust_id)
             handed_on = redelegate(parent, trust, find_roles(tx, refs), given.redelegation_count)

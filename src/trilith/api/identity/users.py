@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -204,9 +205,9 @@ async def update(call: Call) -> dict[str, Any]:
     given, extra = parse_open(call.body.user, UserUpdate)
     fields = set_fields(given, "password", "options", "federated")
     if given.options is not UNSET:
-        fields["options"] = merged_options(user.options, options_of(given.options))
+        fields["options"] = options_of(given.options)
     if extra:
-        fields["extra"] = user.extra | extra
+        fields["extra"] = extra
     password = await hashed(call, given.password)
     if given.password is None:
         fields["password"] = ""
@@ -251,7 +252,8 @@ async def change_own_password(call: Call) -> None:
             raise errors.Conflict("The password was changed by someone else at the same time.")
         return change_password(tx, now, password, rules(call))
 
-    await call.write(run, "user.password")
+    who = replace(call.actor, user_id=user.id, user_name=user.name, user_domain_id=user.domain_id)
+    await call.host.write(run, actor=who, action="identity.user.password")
 
 
 async def list_groups(call: Call) -> dict[str, Any]:

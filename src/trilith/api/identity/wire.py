@@ -25,6 +25,9 @@ Tag = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*$")]
 _MOST_EXTRAS = 64
 _EXTRA_BYTES = 65_536
 
+#: seconds since the epoch: what isotime can still show
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
 _TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -80,7 +83,10 @@ def parse_time(text: str, field: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError as err:
         raise errors.Invalid(f"{field}: {text!r} is no ISO 8601 time.", field=field) from err
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= seconds < _LATEST:
+        raise errors.Invalid(f"{field}: {text!r} is no time from 1970 to 9999.", field=field)
+    return seconds
 
 
 def parse(given: dict[str, Any], into: type[S]) -> S:
