@@ -284,17 +284,20 @@ def test_the_order_of_what_is_given_never_matters(
     assert all(v.scored.scores[r.pillar] == r.score for r in advice.ranking)
 
 
+@settings(deadline=None)
 @given(st.permutations(["own_kernel: true", "nodes: 40", "start_within: 5 s", "team: skilled"]))
 def test_the_order_of_a_files_lines_never_matters(lines: list[str]) -> None:
     expected = Workload(own_kernel=True, nodes=40, start_within_ms=5000, team=BY_NAME["team"].vocabulary("skilled"))  # type: ignore[misc]
     assert workload_of_yaml("\n".join(lines)) == expected
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["", "\n", "# nothing yet\n", "{}", "---\n", "preferences: []\nconstraints:\n", "version: 1"]))
 def test_an_empty_override_changes_nothing(text: str) -> None:
     assert load_rules(TEXT, text) == rules()
 
 
+@settings(deadline=None)
 @given(st.lists(st.frozensets(st.sampled_from("abcdefg"), min_size=1, max_size=4), max_size=8))
 def test_hitting_sets_are_those_of_the_definition(sets: list[frozenset[str]]) -> None:
     every = [frozenset(c) for c in chain.from_iterable(combinations("abcdefg", n) for n in range(8))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilith import errors
@@ -110,6 +110,7 @@ def test_a_forms_error_names_the_field(fields: dict[str, object], field: str, wo
     assert caught.value.field == field
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=200) | st.lists(st.sampled_from([*BY_NAME, ": ", "5 ms", "\n", "[", "true", "- "])).map("".join)
 )
@@ -122,6 +123,7 @@ def test_no_text_does_worse_than_an_error(text: str) -> None:
     assert not message or "line " in message
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=0.1, max_value=3.6e6), st.sampled_from(["us", "ms", "s"]))
 def test_one_duration_in_any_unit_is_the_same(number: float, unit: str) -> None:
     scale = {"us": 1e3, "ms": 1.0, "s": 1e-3}[unit]

@@ -15,7 +15,7 @@ from trilith.model.server import Server
 from trilith.placement.advisor import wording
 from trilith.placement.advisor.advice import Availability
 from trilith.placement.advisor.engine import Engine, Verdict
-from trilith.placement.advisor.feasibility import active
+from trilith.placement.advisor.feasibility import active, needs_of
 from trilith.placement.advisor.here import PillarsHere
 from trilith.placement.advisor.request import workload_of_request
 from trilith.placement.advisor.rules import Need, Rules
@@ -83,7 +83,7 @@ class Adviser:
         workload = workload_of_request(server.flavor, server.image_properties)
         verdict = self.engine(reader).verdict(workload, here)
         constraints = active(self.rules, verdict.demanded)
-        needs = {p: tuple(c.needs[p] for c in constraints if p in c.needs) for p in Pillar}
+        needs = {p: needs_of(constraints, verdict.standings[p]) for p in Pillar}
         if named is not None and named not in forms:
             return PillarChoice(order=(named,), why={}, needs=needs, named=True)  # placement says that it has no form
         wanted = (named,) if named is not None else forms

@@ -37,6 +37,9 @@ from trilith.model.guest import (
     PowerState,
 )
 
+#: what simulated machines have as real ones do where libvirt has an emulated TPM and signed firmware
+_FIRMWARE = ("COMPUTE_SECURITY_TPM_2_0", "COMPUTE_SECURITY_UEFI_SECURE_BOOT")
+
 
 class _Guest(msgspec.Struct):
     spec: GuestSpec
@@ -89,7 +92,7 @@ class SimulatedCompute:
             hostname=self._node,
             pillars=(self._pillar,),
             inventories={"VCPU": vcpus, "MEMORY_MB": memory, "DISK_GB": disk},
-            traits=("HW_CPU_X86_SSE2", "CUSTOM_SIMULATED"),
+            traits=("HW_CPU_X86_SSE2", "CUSTOM_SIMULATED", *(_FIRMWARE if self._pillar is Pillar.KVM else ())),
             hypervisor_type="simulated",
             hypervisor_version=1,
             cpu_info={"arch": "x86_64", "model": "simulated"},

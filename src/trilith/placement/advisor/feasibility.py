@@ -3,7 +3,7 @@ Pure, and cheap: words are made of a block only when somebody asks for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trilith.model.figures import Figure, FigureName, Figures
@@ -11,7 +11,7 @@ from trilith.model.guest import Pillar
 from trilith.placement.advisor.advice import Availability
 from trilith.placement.advisor.demands import Value
 from trilith.placement.advisor.here import PillarNodes, PillarsHere
-from trilith.placement.advisor.rules import Constraint, Need, Rules, holds, names_of
+from trilith.placement.advisor.rules import Constraint, Need, Rules, Words, holds, names_of
 
 #: the constraint's name where a cloud has no node of a pillar
 NO_NODE = "no-node"
@@ -126,6 +126,15 @@ def _missing(
             if slow is not None and slow.value > float(demanded[constraint.limit.demand]):
                 found.append(Block(nodes.pillar, constraint, figure=slow))
     return found
+
+
+def needs_of(constraints: Iterable[Constraint], state: Standing) -> tuple[Need, ...]:
+    """Of a node that is to run the pillar: what active constraints need, and no emulation where what was measured under
+    it is over a limit."""
+    found = [c.needs[state.pillar] for c in constraints if state.pillar in c.needs]
+    slow = {block.name for _, missing in state.ways for block in missing if block.figure is not None}
+    found += [Need(hardware=True, words=Words(f"under emulation {name} is not met")) for name in sorted(slow)]
+    return tuple(found)
 
 
 def met(need: Need, nodes: PillarNodes) -> bool:

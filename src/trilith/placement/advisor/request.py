@@ -2,7 +2,7 @@
 
 Extra specs `trilith:DEMAND=VALUE` are demands by their names ("trilith:own_kernel=true", "trilith:start_within=50 ms").
 Nova's own words are read where they mean a demand: encrypted memory, devices as resource classes, the traits of a
-processor that is to be handed on to the guest, the image's operating system.
+processor that is to be handed on to the guest, the image's operating system, firmware and TPM.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trilith import errors
 from trilith.model.server import FlavorData
 from trilith.placement.advisor.demands import BY_FIELD, BY_NAME, Demand
 from trilith.placement.advisor.quantity import NotAllowed
-from trilith.placement.advisor.workload import OperatingSystem, Workload
+from trilith.placement.advisor.workload import Firmware, OperatingSystem, Workload
 from trilith.placement.flavor_specs import encrypts_memory, named_resources, traits_of
 
 PREFIX = "trilith:"
@@ -52,6 +52,12 @@ def workload_of_request(flavor: FlavorData, properties: Mapping[str, str], title
     for name in ("os_distro", "os_type"):
         if system := _SYSTEMS.get(properties.get(name, "").lower()):
             values["operating_system"] = system
+    if properties.get("os_secure_boot") == "required":
+        values["firmware"] = Firmware.SECURE_BOOT
+    elif properties.get("hw_firmware_type") == "uefi":
+        values["firmware"] = Firmware.UEFI
+    if properties.get("hw_tpm_version") or properties.get("hw_tpm_model"):
+        values["tpm"] = True
     required, _ = traits_of(flavor.extra_specs, properties)
     if encrypts_memory(flavor.extra_specs, properties) or required & _ENCRYPTION_TRAITS:
         values["confidential_computing"] = True
