@@ -283,6 +283,58 @@ def test_explain_says_where_a_server_would_go(cli: Cli) -> None:
     assert "There is no image" in cli.fails("explain", "nothing")
 
 
+WORKLOAD = """title: gateways
+site: edge
+network: low-latency
+start_within: 2 s
+"""
+
+
+def test_advise_answers_a_file_a_request_and_a_server(cli: Cli) -> None:
+    file, page = cli.home / "workload.yaml", cli.home / "advice.html"
+    file.write_text(WORKLOAD)
+    said = cli.ok("advise", "--file", str(file), "--report", str(page))
+    assert said.startswith("LXC ")
+    assert "scenario-edge" in said
+    assert page.read_text().startswith("<!doctype html>")
+    assert "LXC" in cli.ok("advise", "--file", str(file), "--language", "zh")
+    found = cli.json("advise", "--file", str(file))
+    assert found["advice"]["choice"] == "lxc"
+    assert cli.json("advise", "--image", "tiny")["asked"]["image"] == "tiny"
+    cli.ok("launch", "tiny", "a1", "--pillar", "lxc")
+    assert cli.json("advise", "--server", "a1")["asked"]["runs_on"] == "lxc"
+    cli.ok("delete", "a1")
+
+
+def test_advise_asks_at_the_terminal_and_ends_with_1_where_nothing_fits(cli: Cli) -> None:
+    asked = cli.run("advise", "--json", stdin="\ny\n\nedge\n\n\n\n\n\n\n\n\n")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["advice"]["workload"]["site"] == "edge"
+    nothing = cli.run("advise", "--file", "-", stdin="own_kernel: true\nstart_within: 10 ms\n")
+    assert nothing.returncode == 1
+    assert "giving up" in nothing.stdout
+
+
+def test_advise_refuses_with_line_and_what_is_allowed(cli: Cli) -> None:
+    file = cli.home / "workload.yaml"
+    file.write_text(WORKLOAD + "colour: red\n")
+    assert "workload.yaml, line 5: there is no demand 'colour'" in cli.fails("advise", "--file", str(file))
+    file.write_text("start_within: 50\n")
+    said = cli.fails("advise", "--file", str(file))
+    assert "line 1" in said
+    assert "Allowed: a duration" in said
+    assert "cannot be read" in cli.fails("advise", "--file", str(cli.home / "none.yaml"))
+    assert "two questions" in cli.fails("advise", "--file", str(file), "--server", "x")
+    assert "--flavor is given with --image" in cli.fails("advise", "--flavor", "x")
+
+
+def test_show_says_why_the_advisor_chose_the_pillar(cli: Cli) -> None:
+    cli.ok("launch", "tiny", "r1")
+    assert cli.json("show", "r1")["reason"].startswith(("lxc (", "kvm ("))
+    assert "reason" in cli.ok("show", "r1")
+    cli.ok("delete", "r1")
+
+
 def test_the_console_log_is_read(cli: Cli) -> None:
     cli.ok("launch", "tiny", "c1")
     assert "c1" in cli.ok("console", "c1", "--log")

@@ -54,6 +54,7 @@ def test_every_command_that_was_promised_is_there() -> None:
         "doctor",
         "launch",
         "explain",
+        "advise",
         "list",
         "show",
         "shell",

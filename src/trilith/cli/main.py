@@ -9,6 +9,7 @@ import typer
 
 from trilith import errors
 from trilith.cli import (
+    advise,
     benchmark,
     doctor,
     down,
@@ -58,6 +59,7 @@ app.command("doctor", rich_help_panel=_HERE)(doctor.doctor)
 app.add_typer(benchmark.app, name="benchmark", rich_help_panel=_HERE)
 app.command("launch", rich_help_panel=_SERVERS)(launch.launch)
 app.command("explain", rich_help_panel=_SERVERS)(explain.explain)
+app.command("advise", rich_help_panel=_SERVERS)(advise.advise)
 app.command("list", rich_help_panel=_SERVERS)(servers.list_servers)
 app.command("show", rich_help_panel=_SERVERS)(servers.show)
 app.command("shell", rich_help_panel=_SERVERS)(inside.shell)

@@ -81,6 +81,9 @@ class Native:
 
     # ---- asking
 
+    def advise(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._call("POST", "/advice", json=request)
+
     def explain(self, request: dict[str, Any]) -> dict[str, Any]:
         """Raises what the request for the server would."""
         return self._call("POST", "/explain", json=request)

@@ -196,15 +196,18 @@ class Service:
 
 
 class PlainError(msgspec.Struct):
+    """field: of the request, or of the document in it, that is at fault; "" where none is."""
+
     code: int
     message: str
     error: str
     hint: str = ""
+    field: str = ""
 
 
 def plain_error(status: int, err: errors.TrilithError) -> PlainError:
     """The error form of /trilith/v1."""
-    return PlainError(code=status, message=err.message, error=err.code, hint=err.hint)
+    return PlainError(code=status, message=err.message, error=err.code, hint=err.hint, field=err.field)
 
 
 __all__ = [

@@ -21,6 +21,7 @@ POLICIES = (
     Policy("trilith:servers:exec", _INSIDE, "Run a command inside a server."),
     Policy("trilith:servers:console", _INSIDE, "Use a server's serial console."),
     Policy("trilith:servers:shell", _INSIDE, "Open a login shell inside a server."),
+    Policy("trilith:advice", "role:admin or role:reader", "Ask which pillar a workload should have, and why."),
     Policy("trilith:explain", "role:admin or role:member", "Ask where a server would go, and why nowhere else."),
     Policy("trilith:nodes:list", _ADMIN, "List the machines of the cloud."),
     Policy("trilith:figures:list", _ADMIN, "List what the pillars cost on each node."),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import PUBLIC, Route, Service, plain_error
-from trilith.api.native import events, explain, jobs, status, token_keys
+from trilith.api.native import advice, events, explain, jobs, status, token_keys
 from trilith.api.native.figures import FIGURE_ROUTES
 from trilith.api.native.policy import POLICIES
 from trilith.api.native.servers import SERVER_ROUTES, SERVER_SOCKETS
+from trilith.commands.advice import Answer
 
 PREFIX = "/trilith/v1"
 
@@ -35,6 +36,15 @@ _ROUTES = (
         body=token_keys.Rotate,
         ok=201,
         response=token_keys.TokenKeyList,
+    ),
+    Route(
+        "POST",
+        "/advice",
+        advice.advise,
+        "trilith:advice",
+        body=advice.AdviceRequest,
+        response=Answer,
+        statuses=(409, 503, 504),
     ),
     Route(
         "POST",

@@ -50,6 +50,7 @@ async def discovery(call: Call) -> Discovery:
                 "nodes",
                 "servers",
                 "explain",
+                "advice",
                 "figures",
                 "status",
                 "token-keys",
