@@ -120,6 +120,7 @@ def _traits(command: Command) -> list[str]:
 def test_interrupted_it_leaves_nothing(command: Command, how: int) -> None:
     child = command.start("--pillar", "lxc")
     guest = command.guest()
+    assert [n for n in command.left() if n.endswith(".lxc")], "named so that no launch picks it"
     child.send_signal(how)
     child.send_signal(how)  # a second one does not cut the removal short
     _, said = child.communicate(timeout=120)
@@ -180,6 +181,7 @@ def test_without_its_image_it_is_refused_before_anything_is_made(command: Comman
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 def test_linux_under_emulation_is_kept_as_emulated(command: Command) -> None:
     if "CUSTOM_KVM_LINUX" in _traits(command):
         pytest.skip("Linux runs under KVM here")

@@ -113,6 +113,16 @@ def test_lines_are_found_among_what_a_console_shows() -> None:
     assert program.OWN.search(b"trilith-benchmark: own 12") is None, "a line that is not whole yet"
 
 
+def test_a_telling_of_which_the_console_lost_a_part_is_waited_out() -> None:
+    call, end = b"trilith-benchmark: figure call 5 1 2 3 4\r\n", b"trilith-benchmark: end\r\n"
+    assert not program.complete(call, ["call"])
+    assert program.complete(call + end, ["call"])
+    assert not program.complete(call + end, ["call", "rtt"])
+    assert not program.complete(b"figure rtt 5 1\r\n" + call + end, ["call", "rtt"]), "only the end of a line"
+    assert program.complete(call + end + b"trilith-benchmark: failed rtt 110\r\n" + end, ["call", "rtt"])
+    assert program.complete((call + end) * 4, ["call", "rtt"]), "it will never come"
+
+
 def test_units_of_times_and_throughputs() -> None:
     line = Line(samples=3, p10=1_000_000_000, median=2_000_000_000, p90=4_000_000_000)
     rounds = Rounds(stream_mib=64, send_mib=100)

@@ -70,11 +70,13 @@ class Guests:
         return str(made.id)
 
     def flavor(self, pillar: Pillar, memory_mib: int, disk_gib: int) -> str:
-        name = f"{self.prefix}-{pillar}-{memory_mib}"
+        """Of this project alone, and named as a pillar's own: nobody's `trilith launch` picks it."""
+        name = f"{self.prefix}-{memory_mib}.{pillar}"
         compute = self.cloud.sdk.compute
-        known = compute.find_flavor(name, ignore_missing=True)
+        known = next((f for f in compute.flavors(is_public=None) if f.name == name), None)
         if known is None:
-            known = compute.create_flavor(name=name, vcpus=1, ram=memory_mib, disk=disk_gib, is_public=True)
+            known = compute.create_flavor(name=name, vcpus=1, ram=memory_mib, disk=disk_gib, is_public=False)
+            compute.flavor_add_tenant_access(known, self.cloud.project_id)
             compute.create_flavor_extra_specs(known, {"trilith:pillar": str(pillar)})
         return str(known.id)
 

@@ -18,7 +18,7 @@ from trilith import errors
 from trilith.cli.client import Cloud
 from trilith.cli.measuring import host, program
 from trilith.cli.measuring.guests import BARE_LINE, BARE_MIB, IMAGE, LINUX_MIB, TINY_LINE, Guest, Guests
-from trilith.cli.measuring.program import END, OWN, SERVES, Rounds
+from trilith.cli.measuring.program import OWN, SERVES, Rounds
 from trilith.cli.screen import Steps
 from trilith.model.figures import FigureName, MeasuredHost
 from trilith.model.guest import Pillar
@@ -258,7 +258,11 @@ class _Run:
             script = program.measuring_script(self.built, list(commands.values()))
             with self.guests.running(image, flavor, user_data=script) as guest:
                 # rarely: whoever looks takes time from who is measured
-                guest.says(END.search, "end its measurements", timeout=_MEASURE * self._slower, look=0.25)
+                words_of_all = [words[0] for words in commands.values()]
+                guest.says(
+                    lambda said: program.complete(said, words_of_all),
+                    "end its measurements", timeout=_MEASURE * self._slower, look=0.25,
+                )  # fmt: skip
                 text = guest.said().decode(errors="replace")
         found: dict[FigureName, Spread] = {}
         left_out: dict[str, str] = {}

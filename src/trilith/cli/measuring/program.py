@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,9 @@ HOW = {
     FigureName.NETWORK_THROUGHPUT: "TCP to another guest of this host; bare: over loopback",
 }
 _FIGURE = re.compile(r"^figure (\w+) (\d+) (\d+) (\d+) (\d+) (\d+)$")
+_LINE = re.compile(rf"^{MARK} (figure|failed) \w+( \d+)+$")
+#: times that a guest tells all, of which a console may lose the first
+_TOLD = 4
 _FAILED = re.compile(r"^failed (\w+) (\d+)$")
 
 
@@ -133,6 +136,13 @@ def read(text: str, word: str) -> Line:
         if (found := _FAILED.match(line)) and found[1] == word:
             raise errors.Backend(f"{word} failed with errno {found[2]}.")
     raise errors.Backend(f"{word} said nothing.")
+
+
+def complete(text: bytes, words: Iterable[str]) -> bool:
+    """Whether each command's line is there, or has been told often enough that it will never be."""
+    lines = {raw.strip().removeprefix(MARK).split()[1] for raw in text.decode(errors="replace").splitlines()
+             if _LINE.match(raw.strip())}  # fmt: skip
+    return len(END.findall(text)) >= _TOLD or (END.search(text) is not None and lines >= set(words))
 
 
 def run_here(program: Path, words: Sequence[str], *, timeout: float = 120.0) -> Line:
