@@ -25,7 +25,7 @@ from ovsdbapp.backend.ovs_idl import idlutils
 
 from trilith.drivers.ovn import wire
 from trilith.drivers.ovn.rows import Op, Row, Value
-from trilith.errors import Backend, Deadline, TrilithError
+from trilith.errors import Backend, Bug, Deadline, TrilithError
 
 wire.install()
 
@@ -183,8 +183,8 @@ class Database:
         def call() -> None:
             try:
                 self._settle(future, look(self._replica))
-            except TrilithError as error:
-                self._fail(future, error)
+            except Exception as error:  # noqa: BLE001 (handed to who asked)
+                self._blame(future, error)
 
         self._post(lambda inbox: inbox.calls.append(call))
         return await future
@@ -243,6 +243,13 @@ class Database:
 
     def _fail(self, future: asyncio.Future[Any], error: BaseException) -> None:
         self._loop.call_soon_threadsafe(lambda: None if future.done() else future.set_exception(error))
+
+    def _blame(self, future: asyncio.Future[Any], error: Exception) -> None:
+        """What somebody's function raised is his: the thread goes on for the others. A bug is logged where it was."""
+        if not isinstance(error, TrilithError):
+            _LOG.error("%s: a bug in what it was handed", self.name, exc_info=error)
+            error = Bug(f"{type(error).__name__}: {error}")
+        self._fail(future, error)
 
     # ---- the thread
 
@@ -306,8 +313,8 @@ class Database:
                 continue
             try:
                 value = waiter.condition(self._replica)
-            except TrilithError as error:
-                self._fail(waiter.future, error)
+            except Exception as error:  # noqa: BLE001 (handed to who asked)
+                self._blame(waiter.future, error)
                 continue
             if value is None:
                 left.append(waiter)
@@ -331,8 +338,8 @@ class Database:
             return None
         try:
             operations = work.compose(self._replica)
-        except TrilithError as error:
-            self._fail(work.future, error)
+        except Exception as error:  # noqa: BLE001 (handed to who asked)
+            self._blame(work.future, error)
             return None
         if not operations:
             self._settle(work.future, None)
