@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.api.conftest import ApiCloud
 from trilith import errors
 from trilith.commands import quota, server_changes, server_moves, servers
 from trilith.commands.servers import ServerRequest
+from trilith.jobs import engine
 from trilith.jobs.kinds import KINDS
 from trilith.model.guest import GuestEvent, GuestEventKind, PowerState
 from trilith.model.image import Image, ImageState
@@ -274,6 +276,16 @@ async def test_each_job_has_the_deadline_of_its_kind(cloud: ApiCloud) -> None:
         assert job.deadline - job.created_at == pytest.approx(KINDS[job.kind].deadline, abs=1), job.kind
 
 
+async def test_a_deletion_goes_on_however_long_the_cloud_was_off(
+    cloud: ApiCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: after a quarter of an hour it ended in ERROR at the next start, as a step of 0 s."""
+    server = await boot(cloud)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(time=lambda: time.time() + 86400))
+    await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, server.id)))
+    assert (await settled(cloud, server.id)).state is ServerState.DELETED
+
+
 async def _counted(cloud: ApiCloud, project_id: str) -> dict[str, int]:
     return await cloud.store.read(  # type: ignore[no-any-return]
         lambda r: quota.usage(r, project_id, ("instances", "cores", "ram", "disk_gb"))
@@ -288,7 +300,7 @@ async def test_a_server_deleted_before_its_resize_is_settled_gives_back_all_that
     found = await image(cloud)
     request = ServerRequest(name="big", flavor_id=micro.id, image_id=found.id)
     before = await _counted(cloud, who.project_id)
-    made = await cloud.store.write(lambda tx: servers.create(tx, who, request), actor=who)
+    made = await cloud.store.write(lambda tx: servers.create(tx, who, request, cloud.cloud.services.adviser), actor=who)
     server = await settled(cloud, made[0].id)
     await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), "less"))
     server = await settled(cloud, server.id)

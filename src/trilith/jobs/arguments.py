@@ -124,10 +124,11 @@ POWER: dict[str, tuple[str, str, PowerState | None]] = {
     "resume": ("resuming", "resume", PowerState.RUNNING),
 }
 
-#: seconds from submission: what a job's own row holds it to
+#: seconds from submission: what a job's own row holds it to. 0: its steps' own only, for what must be done however
+#: long its cloud was off
 DEADLINES: dict[str, float] = {
     "server.create": 900.0,
-    "server.delete": 900.0,
+    "server.delete": 0.0,
     **{f"server.{verb}": 900.0 for verb in POWER},
     "server.rebuild": 1200.0,
     "server.resize": 1200.0,

@@ -71,9 +71,9 @@ class Step:
 class Kind:
     """finish, fail: the last change, in one transaction with the job's own end. fail also serves a cancel.
 
-    deadline: seconds from submission. args_version: of the struct; older ones are decoded by `args` (new fields have
-    defaults). cancellable: false for a job that goes on to its end. slow: it waits for others' servers, so that it has
-    no place among the jobs that a user waits for.
+    deadline: seconds from submission, 0 for none. args_version: of the struct; older ones are decoded by `args` (new
+    fields have defaults). cancellable: false for a job that goes on to its end. slow: it waits for others' servers, so
+    that it has no place among the jobs that a user waits for.
     """
 
     name: str

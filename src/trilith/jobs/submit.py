@@ -24,7 +24,7 @@ def submit(
     batch: str = "",
     version: int = 1,
 ) -> Job:
-    """The queued job. deadline: its kind's, seconds from now. after: a job that must end first."""
+    """The queued job. deadline: its kind's, seconds from now; 0 for none. after: a job that must end first."""
     return tx.add(
         Job(
             id=new_id(),
@@ -36,7 +36,7 @@ def submit(
             request_id=tx.actor.request_id,
             args=msgspec.json.encode(args).decode(),
             args_version=version,
-            deadline=tx.now + deadline,
+            deadline=tx.now + deadline if deadline else 0.0,
             after=after,
             batch=batch,
         )

@@ -52,7 +52,7 @@ class Job(Record):
 
     epoch grows with each claim: a result that carries an older one is refused. reached names the last finished step,
     "" before the first: a version with other steps goes on at the right one. step (how many are finished), steps_total
-    (0 before it began) and progress (0..100) are for people. deadline is UTC; a job past it is undone.
+    (0 before it began) and progress (0..100) are for people. deadline is UTC, 0 for none; a job past it is undone.
     """
 
     kind: str
