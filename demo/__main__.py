@@ -50,9 +50,10 @@ def main() -> int:
     ledger = Ledger()
     before = host.look()
     code = 1
+    advice: list[str] = []
     marks = [str(STATE), run_directory(Settings(state=STATE)).name]
     try:
-        _show(up, ledger, marks)
+        _show(up, ledger, marks, advice)
         code = 0
     except KeyboardInterrupt:
         sys.stdout.write("\ninterrupted: cleaning up\n")
@@ -65,6 +66,8 @@ def main() -> int:
         sys.stderr.write(f"the end of the cloud's log:\n{up.tail(2000)}\n")
     code = _end(up, ledger, before, marks) or code
     sys.stdout.write("\n" + ledger.table())
+    if advice:
+        sys.stdout.write("\nwhat the advisor says of the two servers that just ran\n\n" + "\n".join(advice))
     sys.stdout.write("\neverything worked, and nothing is left\n" if code == 0 else "\nthe demo did NOT succeed\n")
     return code
 
@@ -73,7 +76,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show(up: Up, ledger: Ledger, marks: list[str]) -> None:
+def _show(up: Up, ledger: Ledger, marks: list[str], advice: list[str]) -> None:
+    """advice: gets what the advisor said of the servers, lines."""
     images = [_picture(name, ledger) for name in ("tiny", "debian-12")]
     # the probe of what KVM can do here boots this kernel, so it must lie there before the node looks
     probe_kernel.hand_over(images[0].path, STATE / "node" / "probe-kernel")
@@ -100,6 +104,7 @@ def _show(up: Up, ledger: Ledger, marks: list[str]) -> None:
         machine_user=machine.properties["os_admin_user"],
         machine_flavor="m1.small" if kvm else "m1.tiny",
         ids=marks,
+        advice=advice,
     )
     scenario.run()
     with ledger.step("delete the images"):

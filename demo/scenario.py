@@ -11,6 +11,7 @@ from typing import Any
 
 from openstack.exceptions import ResourceFailure
 
+from demo import advice
 from demo.ledger import Ledger
 from demo.ssh import Login, make_key
 
@@ -46,6 +47,8 @@ class Scenario:
     logins: dict[str, Login] = field(default_factory=dict)
     #: of everything that the cloud may name things on this machine after
     ids: list[str] = field(default_factory=list)
+    #: what the advisor said of the two servers, lines
+    advice: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         try:
@@ -60,6 +63,7 @@ class Scenario:
             self.reboot("vm1")
             self.copy("c1", self.container_user)
             self.copy("vm1", self.machine_user)
+            self.ask_the_advisor()
         finally:
             self.clean()
 
@@ -196,6 +200,12 @@ class Scenario:
         with self.ledger.step(f"{twin}: has what was written before the snapshot"):
             if self.logins[twin].run("cat mark").strip() != mark:
                 raise RuntimeError(f"{twin} does not have the mark")
+
+    def ask_the_advisor(self) -> None:
+        with self.ledger.step("the advisor on c1 and vm1, as they run") as notes:
+            both = {name: self.servers[name] for name in ("c1", "vm1")}
+            self.advice += advice.told(self.cloud, both)
+            notes.append("at the end of this")
 
     def _delete(self, server: Any) -> None:
         self.cloud.compute.delete_server(server)

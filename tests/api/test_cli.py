@@ -306,6 +306,20 @@ def test_advise_answers_a_file_a_request_and_a_server(cli: Cli) -> None:
     cli.ok("delete", "a1")
 
 
+def test_the_demo_ends_with_the_advice_for_its_servers(cli: Cli) -> None:
+    import openstack
+    from demo import advice
+
+    cli.ok("launch", "tiny", "c1", "--pillar", "lxc")
+    config = openstack.config.OpenStackConfig(config_files=[str(cli.clouds)])
+    with openstack.connection.Connection(config=config.get_one(cloud="trilith")) as sdk:
+        told = advice.told(sdk, {"c1": next(sdk.compute.servers(name="c1"))})
+    cli.ok("delete", "c1")
+    assert told[0] == "c1, which runs on lxc"
+    assert any("Ranking" in line for line in told)
+    assert any(line.startswith("    1. LXC") for line in told)
+
+
 def test_advise_asks_at_the_terminal_and_ends_with_1_where_nothing_fits(cli: Cli) -> None:
     asked = cli.run("advise", "--json", stdin="\ny\n\nedge\n\n\n\n\n\n\n\n\n")
     assert asked.returncode == 0, asked.stderr

@@ -9,6 +9,8 @@ import pytest
 
 from tests.api.compute_calls import Caller, admin, member
 from tests.api.conftest import ApiCloud
+from tests.api.test_minimum_bandwidth import EGRESS, policy_of
+from tests.api.test_network_topology import Api
 from trilith.commands import allocations
 from trilith.model.node import Inventory, Node, Quota, ResourceProvider
 from trilith.model.server import Flavor, Server
@@ -192,4 +194,21 @@ async def test_an_admin_may_name_the_node(cloud: ApiCloud) -> None:
         "needed": "sim-2",
         "had": "sim-1",
         "reason": "the request names the node sim-2",
+    }
+
+
+async def test_bandwidth_that_the_networks_would_promise_is_asked_of_nodes_too(cloud: ApiCloud) -> None:
+    """No port is there yet: its network's policy speaks for it."""
+    alice, boss = await member(cloud), Api(cloud, await cloud.token())
+    policy, _ = await policy_of(boss, 600)
+    network = await alice.network("fast", "10.9.0.0/24")
+    assert (await ask(alice, networks=[network]))["possible"]
+    await boss("PUT", f"/networks/{network}", 200, {"network": {"qos_policy_id": policy}})
+    said = await ask(alice, networks=[network])
+    assert not said["possible"]
+    assert by_name(said)["sim-1"]["why_not"] == {
+        "rule": EGRESS,
+        "needed": "600",
+        "had": "0",
+        "reason": f"{EGRESS}: needed 600, had 0",
     }

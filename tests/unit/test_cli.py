@@ -422,3 +422,21 @@ async def test_missing_programs_name_their_packages(monkeypatch: pytest.MonkeyPa
     found = await examine(Settings(state=tmp_path), tell=lambda finding: None, only=frozenset({"packages"}))
     assert [f.level for f in found] == [Level.PROBLEM]
     assert found[0].todo == "apt-get install --no-install-recommends lxc nftables"
+
+
+def test_doctor_reads_the_operators_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(code: int) -> dict[str, Any]:
+        result = CliRunner().invoke(app, ["doctor", "--only", "advisor-rules", "--json"])
+        assert result.exit_code == code, result.output
+        (finding,) = json.loads(result.stdout)["findings"]
+        return dict(finding)
+
+    assert said(0)["text"] == "the shipped ones"
+    rules = tmp_path / "rules.yaml"
+    monkeypatch.setenv("TRILITH_ADVISOR_RULES", str(rules))
+    rules.write_text("preferences:\n  - name: table-network-sdn\n    weight: 0.5\n")
+    assert said(0)["text"].endswith("adds or changes table-network-sdn")
+    rules.write_text("preferences:\n  - name: table-network-sdn\n    weight: heavy\n")
+    broken = said(1)
+    assert "line 3" in broken["text"]
+    assert "from 0 to 10" in broken["todo"]

@@ -18,6 +18,8 @@ from trilith.config import Settings, load
 if TYPE_CHECKING:
     from trilith.agent.doctor import Finding, Row
 
+#: the check of what an operator wrote for the advisor
+ADVISOR = "advisor-rules"
 _MARKS = {"fine": ("✓", "32"), "warning": ("!", "33"), "problem": ("✗", "31"), "unknown": ("?", "2")}
 
 
@@ -43,7 +45,7 @@ def doctor(
     """
     from trilith.agent.doctor import Level, checks
 
-    names = [row.name for row in checks()]
+    names = [*(row.name for row in checks()), ADVISOR]
     wrong = [name for name in only or [] if name not in names]
     if wrong:
         raise errors.Invalid(f"There is no check {wrong[0]!r}.", hint=f"There are: {', '.join(names)}.")
@@ -55,6 +57,10 @@ def doctor(
             sys.stderr.write("Stopped; what the trials made is gone.\n")
             raise typer.Exit(130) from None
         steps.drop()
+        if not only or ADVISOR in only:
+            found.append(advisor_rules(settings))
+            if not as_json:
+                _print(found[-1])
         if (not only or "cloud" in only) and any(f.check == "cloud" and "url" in f.facts for f in found):
             for finding in ask_api(os_cloud, clouds_yaml):
                 found.append(finding)
@@ -113,6 +119,21 @@ def _print(finding: Finding) -> None:
     if finding.todo:
         screen.line(f"{' ' * 18}→ {screen.printable(finding.todo)}")
     sys.stdout.flush()
+
+
+def advisor_rules(settings: Settings) -> Finding:
+    """Whether the cloud would start with them."""
+    from trilith.agent.doctor import Finding, Level
+    from trilith.commands.adviser import read_rules
+
+    if not settings.advisor_rules:
+        return Finding(check=ADVISOR, level=Level.FINE, text="the shipped ones")
+    try:
+        rules = read_rules(settings.advisor_rules)
+    except errors.TrilithError as err:
+        return Finding(check=ADVISOR, level=Level.PROBLEM, text=err.message, todo=err.hint)
+    changed = ", ".join(rules.operator_rules) or "nothing"
+    return Finding(check=ADVISOR, level=Level.FINE, text=f"{settings.advisor_rules} adds or changes {changed}")
 
 
 def ask_api(os_cloud: str, clouds_yaml: Path | None) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from trilith import errors
-from trilith.commands import quota, server_networks, servers
+from trilith.commands import quota, server_networks, server_resources, servers
 from trilith.commands.adviser import Adviser
 from trilith.commands.server_candidates import check_zone, question
 from trilith.commands.server_details import HINTS
@@ -56,6 +56,9 @@ def explain(
     if hints:
         server = replace(server, system_metadata={HINTS: msgspec.json.encode(hints).decode()})
     demand, nodes = question(reader, adviser, server, node=request.node)
+    promises = server_resources.promised(reader, [n.policy_id for n in networks])
+    for joining in networks:  # its ports are not there yet to be asked
+        demand = replace(demand, named=server_resources.added(demand.named, promises.get(joining.policy_id, {})))
     judged = judge(demand, nodes)
     decision, why_none = None, ""
     try:
@@ -73,7 +76,7 @@ def explain(
         why_none=why_none,
         passed_over=passed_over(judged),
         obstacles=[_quota(name, wanted[name], *held) for name, held in sorted(lacking.items())],
-        networks=networks,
+        networks=[n.network_id for n in networks],
     )
 
 

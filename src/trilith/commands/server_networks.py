@@ -50,15 +50,25 @@ def attach(tx: Tx, actor: Actor, server: Server, wanted: tuple[NetworkRequest, .
     return [_take(tx, actor, server, w.port_id) if w.port_id else _make(tx, actor, server, w, groups) for w in wanted]
 
 
-def look(reader: Reader, actor: Actor, wanted: tuple[NetworkRequest, ...] | None) -> list[str]:
-    """The ids of the networks that `attach` would join, and nothing made. Raises as it does, but for what only the
-    making finds out: whether an address is free, and the quota of ports."""
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A network that a server would join, and the QoS policy that its port there would have ("" for none)."""
+
+    network_id: str
+    policy_id: str
+
+
+def look(reader: Reader, actor: Actor, wanted: tuple[NetworkRequest, ...] | None) -> list[Joining]:
+    """What `attach` would do, and nothing made. Raises as it does, but for what only the making finds out: whether an
+    address is free, and the quota of ports."""
     if wanted is None:
         wanted = tuple(NetworkRequest(network_id=n) for n in automatic(reader, actor))
-    return [
-        _port(reader, actor, w.port_id).network_id if w.port_id else _network(reader, actor, w.network_id).id
-        for w in wanted
-    ]
+    found = []
+    for one in wanted:
+        port = _port(reader, actor, one.port_id) if one.port_id else None
+        network = reader.get(Network, port.network_id) if port else _network(reader, actor, one.network_id)
+        found.append(Joining(network.id, (port.qos_policy_id if port else "") or network.qos_policy_id))
+    return found
 
 
 def _port(reader: Reader, actor: Actor, port_id: str) -> Port:
