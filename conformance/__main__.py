@@ -99,9 +99,9 @@ def _chosen(given: argparse.Namespace, folder: Path, only: set[str] | None) -> t
     known = tempest.tests(folder, [p for area in wanted for p in areas.AREAS[area]])
     known = [t for t in known if given.area or areas.belongs(t, given.driver)]
     known = [t for t in areas.share(known, given.share) if re.search(given.match, t)]
-    names = set(given.listed.read_text().split()) if given.listed is not None else only
-    if names is not None:
-        known = [t for t in known if areas.name(t) in names]
+    for names in (set(given.listed.read_text().split()) if given.listed is not None else None, only):
+        if names is not None:
+            known = [t for t in known if areas.name(t) in names]
     left_out = [(t, why) for t in known if (why := areas.excluded(t, given.driver))]
     return [t for t in known if not areas.excluded(t, given.driver)], left_out
 

@@ -11,6 +11,8 @@ from conformance.tempest import Left, Result
 
 #: what the 404 stub passes: a test id a line (`python -m conformance --zero`)
 ZERO = Path(__file__).with_name("zero-line.txt")
+#: what the interop guidelines require: a test id a line, "gone" behind those that Tempest has no more
+INTEROP = Path(__file__).with_name("interop.txt")
 
 
 def table(results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> str:
@@ -33,7 +35,26 @@ def table(results: Sequence[Result], left_out: Sequence[tuple[str, str]]) -> str
     lines += ["", *(f"skipped {n:4}  {reason or 'no reason given'}" for reason, n in why.most_common())]
     reasons = Counter(reason for _, reason in left_out)
     lines += [f"left out {n:3}  {reason}" for reason, n in reasons.most_common()]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", interop(results)])
+
+
+def needs_volumes(test: str) -> bool:
+    return test.startswith(("tempest.api.volume.", "tempest.api.compute.volumes."))
+
+
+def interop(results: Sequence[Result]) -> str:
+    """How many of the interop guidelines' tests passed, and what became of the others."""
+    lines = [line.split() for line in INTEROP.read_text().splitlines() if not line.startswith("#")]
+    outcomes = {areas.name(r.test): r.outcome for r in results}
+    count: Counter[str] = Counter()
+    for test, *gone in lines:
+        outcome = outcomes.get(test)
+        if outcome is not None and not (outcome == "skipped" and needs_volumes(test)):
+            count[outcome] += 1
+        else:
+            count["need volumes" if needs_volumes(test) else "gone from Tempest" if gone else "not in this run"] += 1
+    rest = [f"{n} {what}" for what, n in sorted(count.items()) if what != "passed"]
+    return f"interop: {count['passed']} passed of {len(lines)}" + (f"; {', '.join(rest)}" if rest else "")
 
 
 def _row(of: Sequence[Result], left_out: int, zero: set[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from trilith.commands.network_faults import (
     FloatingIPPortAlreadyAssociated,
     IpAddressGenerationFailure,
     NetworkNotFound,
+    PortHasPortForwarding,
 )
 from trilith.commands.network_generation import bump
 from trilith.model.network import FixedIp, FloatingIp, IpAddress, Network, Port, Router, Subnet
@@ -108,7 +109,8 @@ def _ip(text: str) -> Address:
 def associate(tx: Tx, floating: FloatingIp, port: Port, fixed_ip_address: str = "") -> FloatingIp:
     """Put it on a port's IPv4 address (of several it must be named), taking it from where it was.
 
-    Raises BadRequest, ExternalGatewayForFloatingIPNotFound, FloatingIPPortAlreadyAssociated.
+    Raises BadRequest, ExternalGatewayForFloatingIPNotFound, FloatingIPPortAlreadyAssociated, PortHasPortForwarding (the
+    port answers behind another floating IP), FipInUseByPortForwarding.
     """
     if tx.first(PortForwarding, floating_ip_id=floating.id):
         raise FipInUseByPortForwarding(
@@ -126,6 +128,12 @@ def associate(tx: Tx, floating: FloatingIp, port: Port, fixed_ip_address: str = 
             f"Cannot associate floating IP {floating.floating_ip_address} ({floating.id}) with port {port.id} using "
             f"fixed IP {ip.ip_address}, as that fixed IP already has a floating IP on external network "
             f"{floating.floating_network_id}."
+        )
+    if tx.first(PortForwarding, internal_port_id=port.id, internal_ip_address=ip.ip_address):
+        raise PortHasPortForwarding(
+            f"Cannot associate floating IP {floating.floating_ip_address} with port {port.id} using fixed IP "
+            f"{ip.ip_address}, as that fixed IP already has port forwardings.",
+            hint="Delete them first.",
         )
     router = routers.behind(tx, ip.subnet_id, floating.floating_network_id)
     if router is None:

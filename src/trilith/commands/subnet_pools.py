@@ -16,13 +16,15 @@ from trilith.commands.network_faults import (
     BadRequest,
     IllegalSubnetPoolPrefixUpdate,
     InvalidInput,
+    NetworkAddressScopeAffinityError,
+    NetworkSubnetPoolAffinityError,
     SubnetAllocationError,
     SubnetPoolInUse,
     SubnetPoolQuotaExceeded,
 )
 from trilith.commands.network_generation import bump
 from trilith.model.network import AddressScope, IpAddress, Port, Rbac, Router, Subnet, SubnetPool
-from trilith.store.tx import Tx, new_id
+from trilith.store.tx import Reader, Tx, new_id
 
 #: of a pool: each is compared with each, and with every subnet of the pool
 MOST_PREFIXES = 256
@@ -224,6 +226,22 @@ def delete_pool(tx: Tx, pool: SubnetPool) -> None:
     tx.remove_where(Rbac, object_id=pool.id)
     tx.remove(pool)
     network_quota.refund(tx, pool.project_id, "subnetpool")
+
+
+def check_affinity(reader: Reader, network_id: str, pool: SubnetPool) -> None:
+    """A network's prefixes of one version come from one pool, or from pools of one address scope, so that none is
+    reached in two ways. Raises NetworkSubnetPoolAffinityError, NetworkAddressScopeAffinityError."""
+    there = reader.select(Subnet, network_id=network_id, ip_version=pool.ip_version)
+    pools = {p.id: p for p in reader.select(SubnetPool, id={s.subnetpool_id for s in there} - {""})}
+    scope = next((p.address_scope_id for p in pools.values() if p.address_scope_id), "")
+    if scope and pool.address_scope_id != scope:
+        raise NetworkAddressScopeAffinityError(
+            "Subnets of a network must be allocated from subnet pools of the same address scope.", field="subnetpool_id"
+        )
+    if not scope and any(s.subnetpool_id != pool.id for s in there):
+        raise NetworkSubnetPoolAffinityError(
+            "Subnets hosted on the same network must be allocated from the same subnet pool.", field="subnetpool_id"
+        )
 
 
 def cut(tx: Tx, pool: SubnetPool, *, project_id: str, cidr: str = "", prefixlen: int | None = None) -> str:

@@ -232,7 +232,10 @@ def _allowed(call: Call) -> frozenset[str]:
 
 
 def _scope(call: Call, options: dict[str, str], clauses: list[Clause], *, detail: bool) -> None:
-    everyone = "all_tenants" in options and _truthy(options["all_tenants"], empty=True)
+    # empty counts as true; what is no boolean is refused
+    everyone = "all_tenants" in options and (
+        not options["all_tenants"] or _boolean(options["all_tenants"], "all_tenants")
+    )
     if everyone:
         call.allow(f"os_compute_api:servers:{'detail' if detail else 'index'}:get_all_tenants")
         return
@@ -366,9 +369,9 @@ def _sort(call: Call) -> list[tuple[str, bool]]:
     return paging.sort_of(call, columns, (("created_at", "desc"),))
 
 
-def _truthy(value: str, *, empty: bool = False) -> bool:
-    """strutils.bool_from_string with default False; an empty all_tenants counts as true."""
-    return value.strip().lower() in ("1", "true", "t", "yes", "y", "on") or (empty and not value)
+def _truthy(value: str) -> bool:
+    """strutils.bool_from_string with default False."""
+    return value.strip().lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 def _boolean(value: str, field: str) -> bool:

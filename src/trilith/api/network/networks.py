@@ -13,6 +13,7 @@ from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing
+from trilith.api.network.dns_names import check_domain
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.commands import networks as commands
 from trilith.commands import qos as qos_commands
@@ -245,7 +246,7 @@ def _make(call: Call, tx: Tx, wanted: NetworkCreate) -> Network:
         physical_network=wanted.physical_network or "",
         segmentation_id=_number(wanted.segmentation_id),
         port_security=wanted.port_security_enabled,
-        dns_domain=wanted.dns_domain,
+        dns_domain=check_domain(wanted.dns_domain),
         qos_policy_id=None if wanted.qos_policy_id is UNSET else qos_commands.check(tx, wanted.qos_policy_id or ""),
         tags=tuple(dict.fromkeys(wanted.tags)),
     )
@@ -283,7 +284,7 @@ async def update(call: Call) -> Answer:
             default=wanted.is_default,
             mtu=mtu,
             port_security=wanted.port_security_enabled,
-            dns_domain=wanted.dns_domain,
+            dns_domain=wanted.dns_domain if wanted.dns_domain is UNSET else check_domain(wanted.dns_domain),
             qos_policy_id=(
                 UNSET if wanted.qos_policy_id is UNSET else qos_commands.check(tx, wanted.qos_policy_id or "")
             ),

@@ -16,6 +16,7 @@ from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
 from trilith.api.network import listing, port_devices, trunk_details
 from trilith.api.network import networks as network_api
+from trilith.api.network.dns_names import check_name
 from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import ports as commands
@@ -31,7 +32,6 @@ from trilith.store.tx import Reader, Tx
 #: key of binding:profile: the resource provider of a bound port with a resource request, as Nova sets it
 _ALLOCATION = "allocation"
 _MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
-_LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
 #: Neutron's max_allowed_address_pair
 _MAX_PAIRS = 10
 #: of a port; one that took more would be a way around the quota of ports
@@ -305,7 +305,7 @@ def _make(call: Call, tx: Tx, wanted: PortCreate) -> Port:
         security_groups=None if groups is UNSET or groups is None else groups,
         device_id=wanted.device_id or "",
         device_owner=wanted.device_owner or "",
-        dns_name=_dns_name(wanted.dns_name or ""),
+        dns_name=check_name(wanted.dns_name or ""),
         name=wanted.name or "",
         description=wanted.description or "",
         admin_up=wanted.admin_state_up is not False,
@@ -370,12 +370,6 @@ def _check_mac(mac: str) -> str:
     return mac
 
 
-def _dns_name(name: str) -> str:
-    if name and not all(_LABEL.match(label) for label in name.rstrip(".").split(".")):
-        raise InvalidInput(f"Invalid input for dns_name. Reason: '{name}' not a valid PQDN or FQDN.", field="dns_name")
-    return name
-
-
 async def update(call: Call) -> Answer:
     """200: as it is now. 400, 404, 409 as create."""
     wanted: PortWire = call.body.port
@@ -405,7 +399,7 @@ async def update(call: Call) -> Answer:
             dhcp_options=options,
             device_id=wanted.device_id if wanted.device_id is UNSET else wanted.device_id or "",
             device_owner=wanted.device_owner if wanted.device_owner is UNSET else wanted.device_owner or "",
-            dns_name=wanted.dns_name if wanted.dns_name is UNSET else _dns_name(wanted.dns_name),
+            dns_name=wanted.dns_name if wanted.dns_name is UNSET else check_name(wanted.dns_name),
             dns_domain=wanted.dns_domain,
             host=wanted.host_id if wanted.host_id is UNSET else wanted.host_id or "",
             binding_profile=wanted.profile if wanted.profile is UNSET else _profile(wanted.profile),

@@ -16,7 +16,7 @@ from trilith.api.network.listing import Noun, Standard, Viewer
 from trilith.api.network.networks import Given, Name, Tags
 from trilith.commands import subnet_pools
 from trilith.commands import subnets as commands
-from trilith.commands.network_faults import NetworkNotFound, SubnetNotFound, SubnetPoolNotFound
+from trilith.commands.network_faults import BadRequest, NetworkNotFound, SubnetNotFound, SubnetPoolNotFound
 from trilith.model.network import AllocationPool, HostRoute, Subnet, SubnetPool
 from trilith.store.tx import Reader, Tx
 
@@ -206,7 +206,15 @@ def _prefix(call: Call, tx: Tx, wanted: SubnetCreate, version: int | None, proje
         pool = tx.first(SubnetPool, default=True, ip_version=version or 4)
         if pool is None:
             raise SubnetPoolNotFound(f"No default subnetpool found for IPv{version or 4}")
+    if pool is not None and version not in (None, pool.ip_version):
+        raise BadRequest(
+            f"Bad subnets request: Cannot allocate IPv{version} subnet from IPv{pool.ip_version} subnet pool.",
+            field="ip_version",
+        )
+    if wanted.cidr and wanted.prefixlen is not None:
+        raise BadRequest("Bad subnets request: cidr and prefixlen must not be supplied together.", field="prefixlen")
     if pool is not None:
+        subnet_pools.check_affinity(tx, wanted.network_id, pool)
         length = None if wanted.prefixlen is None else listing.integer(wanted.prefixlen, "prefixlen", 0, 128)
         return (
             subnet_pools.cut(tx, pool, project_id=project, cidr=wanted.cidr or "", prefixlen=length),
