@@ -270,7 +270,7 @@ async def test_live_resize_is_in_force(bench: LxcBench) -> None:
     spec = bench.spec()
     await bench.driver.start(spec)
     group = config.group(spec.server_id)
-    cgroups = bench.driver._here.cgroups
+    cgroups = bench.driver._node.here.cgroups
     await bench.driver.resize(replace(spec, memory_mib=96, vcpus=2, disk_gib=2, processes_max=32))
     memory = cgroups.trees["memory"] / group / ("memory.max" if cgroups.version == 2 else "memory.limit_in_bytes")
     assert int(memory.read_text()) == 96 << 20

@@ -119,7 +119,7 @@ async def test_fork_bomb_ends_at_the_limit(bench: LxcBench) -> None:
 
 
 def _pids(bench: LxcBench, spec: GuestSpec) -> int:
-    tree = bench.driver._here.cgroups.trees["pids"]
+    tree = bench.driver._node.here.cgroups.trees["pids"]
     return int((tree / config.group(spec.server_id) / "pids.current").read_text())
 
 
@@ -130,7 +130,7 @@ async def test_two_busy_loops_get_one_vcpu(bench: LxcBench) -> None:
     await run(bench, spec, "timeout 3 sh -c 'while :; do :; done' & timeout 3 sh -c 'while :; do :; done' & wait")
     wall, used = time.monotonic() - started, (await bench.driver.facts())[0].cpu_seconds - before
     assert used <= wall * 1.15 + 0.2, (used, wall)
-    stat = bench.driver._here.cgroups.trees["cpu"] / config.group(spec.server_id) / "cpu.stat"
+    stat = bench.driver._node.here.cgroups.trees["cpu"] / config.group(spec.server_id) / "cpu.stat"
     counted = dict(line.split() for line in stat.read_text().splitlines())
     assert int(counted["nr_throttled"]) > 0, "held back by the quota, not by a busy machine"
 
