@@ -52,6 +52,13 @@ class Command:
         assert child.returncode == 0, errors
         return json.loads(said)
 
+    def latency_used(self) -> dict[str, dict[str, Any]]:
+        """Pillar → which figure of its scheduling latency the advisor reckons with."""
+        argv = [*_ARGV[:-1], "advise", "--file", "-", "--json"]
+        done = subprocess.run(argv, input="latency: 10 ms\n", capture_output=True, text=True, env=self.env, check=True)
+        used = json.loads(done.stdout)["advice"]["used"]
+        return {u["pillar"]: u for u in used if u["name"] == "scheduling_latency"}
+
     def kept(self) -> list[dict[str, Any]]:
         done = subprocess.run([*_ARGV, "show", "--json"], capture_output=True, text=True, env=self.env, check=True)
         return list(json.loads(done.stdout)["figures"])
@@ -80,6 +87,7 @@ def command(tiny_image: BuiltImage) -> Iterator[Command]:
 
 
 def test_each_pillar_is_measured_in_real_guests_and_kept(command: Command) -> None:
+    assert command.latency_used()["lxc"]["figure"]["samples"] == 0, "a claim, as long as nothing was measured"
     found = command.run()
     assert found["not_here"]["xen"] == "not on this host"
     rows = {(f["pillar"], f["guest"]): f for f in found["figures"]}
@@ -105,6 +113,11 @@ def test_each_pillar_is_measured_in_real_guests_and_kept(command: Command) -> No
     if "CUSTOM_KVM_LINUX" not in _traits(command):
         assert "under emulation" in found["not_here"]["kvm"]
         assert ("kvm", "linux") not in rows
+    latency = command.latency_used()
+    assert latency["lxc"]["figure"]["value"] == figures["scheduling_latency"]["guest"]["median"]
+    assert "measured on " in latency["lxc"]["figure"]["source"]
+    if "CUSTOM_KVM_LINUX" not in _traits(command):
+        assert latency["kvm"]["figure"]["samples"] == 0, "nothing that stands for KVM was measured"
     assert command.kept() == sorted(found["figures"], key=lambda f: (f["pillar"], f["emulated"], f["guest"]))
     assert command.left() == []
 
@@ -186,6 +199,7 @@ def test_linux_under_emulation_is_kept_as_emulated(command: Command) -> None:
     if "CUSTOM_KVM_LINUX" in _traits(command):
         pytest.skip("Linux runs under KVM here")
     found = command.run("--pillar", "kvm", "--emulated")
+    assert command.latency_used()["kvm"]["figure"]["samples"] == 0, "what was emulated stands for nothing"
     linux = next(f for f in found["figures"] if f["guest"] == "linux")
     assert linux["emulated"]
     assert {m["name"] for m in linux["measured"]} == {str(n) for n in FigureName}
