@@ -121,7 +121,7 @@ def render(target: Target, folder: Path) -> str:
                                     **({"qos_placement_physnet": "external"} if target.guests else {})},
         "validation": {"run_validation": target.guests, "connect_method": "floating", "auth_method": "keypair",
                        "ip_version_for_ssh": 4, "image_ssh_user": "tiny", "image_alt_ssh_user": "tiny",
-                       "ssh_key_type": "ecdsa", "ping_timeout": 60 * slow, "connect_timeout": 30 * slow,
+                       "ssh_key_type": "ecdsa", "ping_timeout": 60 * slow, "connect_timeout": 30,
                        "ssh_timeout": 120 * slow,
                        "ssh_shell_prologue": "set -eu -o pipefail; PATH=$$PATH:/sbin:/usr/sbin;",
                        "security_group": True, "security_group_rules": True},

@@ -68,7 +68,14 @@ def _os(spec: GuestSpec, host: HostSetup) -> list[Element]:
     boots, disks = rescue.booted(spec), _layout(spec, host, direct=True)
     parts = [
         sysinfo(spec),
-        os_disk(boots, machine, secure_boot=secure, disk=disks.root, ordered=disks.ordered),
+        os_disk(
+            boots,
+            machine,
+            secure_boot=secure,
+            emulated=host.domain_type == "qemu",
+            disk=disks.root,
+            ordered=disks.ordered,
+        ),
         features(acpi=True, windows=windows, secure_boot=secure),
         model,
         clock(windows=windows, kvm=host.domain_type == "kvm"),

@@ -10,6 +10,9 @@ from trilith.model.guest import GuestSpec
 #: QEMU's own small firmware: loads an ELF with a PVH note and nothing else, in no time (package qemu-system-data)
 QBOOT = "/usr/share/qemu/qboot.rom"
 DEFAULT_CMDLINE = "root=/dev/vda console=ttyS0"
+#: an emulated clock on a busy host ticks too late for the kernel's test of it, which then panics ("IO-APIC + timer
+#: doesn't work!"). Measured: 7 of 30 boots at a load of 15 on two cores. Under KVM the kernel omits the test itself
+EMULATED_CMDLINE = "no_timer_check"
 
 
 def _type(root: Element, machine: str, kind: str) -> None:
@@ -27,7 +30,9 @@ def direct_kernel(root: Element, spec: GuestSpec, cmdline: str) -> None:
     child(root, "cmdline", cmdline)
 
 
-def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool, disk: str = "", ordered: bool = False) -> Element:
+def os_disk(
+    spec: GuestSpec, machine: str, *, secure_boot: bool, emulated: bool, disk: str = "", ordered: bool = False
+) -> Element:
     """A guest with a disk: direct kernel boot where the image names a kernel, else BIOS or UEFI.
 
     disk: the root's name for a kernel that is told it, where that is another than the image says. ordered: the disks
@@ -43,7 +48,9 @@ def os_disk(spec: GuestSpec, machine: str, *, secure_boot: bool, disk: str = "",
         child(firmware, "feature", enabled="yes" if secure_boot else "no", name="enrolled-keys")
     if spec.image.kernel:
         cmdline = spec.image.cmdline or DEFAULT_CMDLINE
-        direct_kernel(root, spec, cmdline.replace("/dev/vda", f"/dev/{disk}") if disk else cmdline)
+        if disk:
+            cmdline = cmdline.replace("/dev/vda", f"/dev/{disk}")
+        direct_kernel(root, spec, f"{cmdline} {EMULATED_CMDLINE}" if emulated else cmdline)
     elif not ordered:
         child(root, "boot", dev="hd")
     child(root, "smbios", mode="sysinfo")
