@@ -303,3 +303,21 @@ async def test_keystones_limits_hold_for_images(cloud: ApiCloud) -> None:
     assert usage["image_size_total"] == {"limit": 1, "usage": 2}
     assert usage["image_count_total"] == {"limit": 2, "usage": 2}
     assert (await cloud.call("GET", f"/image/v2/images/{second['id']}", alice)).json()["status"] == "queued"
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=²", "limit=" + "9" * 5000, "size_min=²", "size_max=" + "9" * 5000, "min_disk=" + "9" * 30]
+)
+async def test_numbers_that_are_none_are_refused(cloud: ApiCloud, query: str) -> None:
+    answer = await cloud.call("GET", f"/image/v2/images?{query}", await cloud.member())
+    assert answer.status_code == 400, answer.text
+
+
+async def test_a_range_beyond_all_numbers_is_outside(cloud: ApiCloud) -> None:
+    alice = await cloud.member()
+    id = (await make(cloud, alice))["id"]
+    binary = {**alice, "Content-Type": "application/octet-stream"}
+    assert (await cloud.call("PUT", f"/image/v2/images/{id}/file", binary, content=b"x" * 512)).status_code == 204
+    for asked, status in (("bytes=" + "9" * 5000 + "-", 416), ("bytes=0-" + "9" * 5000, 206), ("bytes=-0", 416)):
+        answer = await cloud.call("GET", f"/image/v2/images/{id}/file", {**alice, "Range": asked})
+        assert answer.status_code in (status, 200), (asked[:20], answer.text)

@@ -61,6 +61,21 @@ async def test_writers_that_read_the_row_themselves_all_get_their_turn(store: St
     assert (await store.read(lambda r: r.get(Project, made.id))).description == "xxxx"
 
 
+async def test_of_removals_at_once_one_finds_the_record(store: Store) -> None:
+    """What goes with it (a quota that is given back) is done once."""
+    made = await store.write(lambda tx: tx.add(project("once")))
+
+    def remove(tx: Tx) -> None:
+        found = tx.get(Project, made.id)
+        if tx.conn.dialect.name == "postgresql":
+            tx.conn.execute(sa.text("SELECT pg_sleep(0.2)"))  # until all have read it; SQLite's writers take turns
+        tx.remove(found)
+
+    results = await asyncio.gather(*(store.write(remove) for _ in range(4)), return_exceptions=True)
+    assert results.count(None) == 1
+    assert sum(isinstance(r, errors.Missing) for r in results) == 3
+
+
 async def test_a_failed_body_leaves_nothing(store: Store) -> None:
     def body(tx: Tx) -> None:
         tx.add(project("gone"))
@@ -144,7 +159,9 @@ async def test_a_cursor_past_retention_is_refused(store: Store) -> None:
     assert [r.noun for r in await store.feed(head)] == ["project"]
 
 
-@pytest.mark.parametrize("bad", ["x", "1", "1-", "-1-2", "1-2-3", "1-x", "9" * 60])
+@pytest.mark.parametrize(
+    "bad", ["x", "1", "1-", "-1-2", "1-2-3", "1-x", "9" * 60, "²-1", "0-²", "0-" + "9" * 30, f"{2**63}-1"]
+)
 async def test_what_is_no_cursor_is_invalid(store: Store, bad: str) -> None:
     with pytest.raises(errors.Invalid):
         await store.feed(bad)

@@ -13,13 +13,17 @@ from trilith.store.tx import feed_table
 #: settings row: the highest (txid, id) that was purged
 PURGED = "feed.purged"
 
+#: what the columns hold
+_MOST = 2**63 - 1
+
 
 def parse(cursor: str) -> tuple[int, int]:
     """Raises Invalid for what is no cursor."""
     if not cursor:
         return (0, 0)
     txid, _, id = cursor.partition("-")
-    if not (txid.isdigit() and id.isdigit() and len(cursor) < 42):
+    known = cursor.isascii() and txid.isdigit() and id.isdigit() and len(cursor) < 42
+    if not known or int(txid) > _MOST or int(id) > _MOST:
         raise errors.Invalid(
             f"{cursor[:50]!r} is not a cursor.", hint="Use the id of an event, or none.", field="cursor"
         )

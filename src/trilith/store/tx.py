@@ -167,12 +167,17 @@ class Tx(Reader):
         return record
 
     def remove(self, record: Record) -> None:
-        """Delete, leaving a tombstone where the noun keeps them."""
+        """Delete, leaving a tombstone where the noun keeps them. Raises Outrun when another writer was first: what goes
+        with the record (a quota that is given back) is done once."""
         mapped = REGISTRY[type(record)]
         if mapped.tombstone:
             self.change(record, deleted_at=self.now)
             return
-        self.conn.execute(sa.delete(mapped.table).where(mapped.table.c.seq == record.seq))
+        done = self.conn.execute(sa.delete(mapped.table).where(mapped.table.c.seq == record.seq))
+        if done.rowcount != 1:
+            raise errors.Outrun(
+                f"{mapped.noun or mapped.table.name} {record.id} was removed by someone else at the same time."
+            )
         self._touch(mapped, Change.DELETED, record)
 
     def remove_where(self, cls: type[R], **equal: Any) -> list[R]:

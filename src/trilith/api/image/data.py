@@ -23,7 +23,8 @@ from trilith.commands.image_uploads import Failed
 from trilith.model.image import BlobFacts, Image, ImageState
 
 log = structlog.get_logger("image")
-_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+#: 18 digits are beyond every image; more are no range that is read
+_RANGE = re.compile(r"^bytes=([0-9]{0,18})-([0-9]{0,18})$")
 
 
 def _check_upload(call: Call) -> None:

@@ -58,7 +58,7 @@ def _split(text: str, name: str) -> list[str]:
 
 def _number(column: str, compare: str = "eq") -> Callable[[str], Clause]:
     def clause(value: str) -> Clause:
-        if not value.isdigit() or int(value) >= 1 << 63:
+        if not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) >= 1 << 63:
             raise errors.Invalid(f"Invalid value {value!r} for the filter {column}: must be a number.", field=column)
         found: Clause = getattr(_images()[column], {"eq": "__eq__", "ge": "__ge__", "le": "__le__"}[compare])(
             int(value)
@@ -250,7 +250,7 @@ def limit_of(call: Call) -> int:
     text = call.one("limit")
     if not text:
         return DEFAULT_LIMIT
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
         raise errors.Invalid("limit param must be an integer not less than 0.", field="limit")
     return min(int(text), MAX_LIMIT)
 
