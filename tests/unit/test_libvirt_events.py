@@ -26,10 +26,10 @@ async def test_a_daemon_lost_at_a_strangers_event_does_not_end_ours(
     async def lost(_doing: str, _work: Any) -> None:
         raise Backend("the connection to libvirtd was lost")
 
-    monkeypatch.setattr(driver, "_call", lost)
-    driver._ours.add("mine")
+    monkeypatch.setattr(driver._node.connection, "call", lost)
+    driver._node.ours.add("mine")
     events = driver.events()
-    pump = asyncio.create_task(driver._deliver())
+    pump = asyncio.create_task(driver._inbox.deliver())
     try:
         for name in ("t-stranger", "t-mine"):
             driver._on_event(Happening(kind="lifecycle", domain=name, event=libvirt.VIR_DOMAIN_EVENT_STARTED))
