@@ -14,6 +14,7 @@ from tests.api.conftest import ApiCloud
 from trilith import errors
 from trilith.model.plan import GuestPlan
 from trilith.model.server import Server
+from trilith.reconcile.plans import PlanReconciler
 from trilith.store.tx import Tx
 
 
@@ -169,3 +170,32 @@ async def test_an_interface_that_did_not_let_go_is_taken_off_by_the_next_try(clo
         await alice.settle(made["id"])
         assert (nic.ifname in await agent.guests.switch.plugged()) is plugged
         assert (nic in agent.guests.plan(made["id"]).nics) is plugged
+
+
+async def test_a_node_that_is_away_costs_a_round_one_look(cloud: ApiCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the plans of all its servers were made anew every few seconds, to be sent to nobody; and one that
+    hung kept the other nodes' servers waiting for half a minute each."""
+    alice = await member(cloud)
+    ids = [(await alice.boot(f"s{number}"))["id"] for number in range(4)]
+    services = cloud.cloud.services
+    nodes = {s.id: s.node for s in await cloud.store.read(lambda r: r.select(Server, id=ids))}
+    assert set(nodes.values()) == {"sim-1", "sim-2"}
+    reconciler = PlanReconciler(services)
+    made: list[str] = []
+    plan = reconciler._plan
+
+    def counted(reader: Any, server_id: str) -> Any:
+        made.append(server_id)
+        return plan(reader, server_id)
+
+    async def hangs(node: str, *_args: Any, **_more: Any) -> None:
+        raise errors.Deadline(f"{node} did not answer")
+
+    monkeypatch.setattr(reconciler, "_plan", counted)
+    monkeypatch.setattr(services.sent, "has", lambda _plan: False)
+    monkeypatch.setattr(services.links, "connected", lambda: ["sim-1"])
+    monkeypatch.setattr(services.links, "call", hangs)
+    reconciler._unsent = {*ids, "gone"}
+    await reconciler._tell()
+    assert [nodes[id] for id in made if id in nodes] == ["sim-1"]
+    assert reconciler._unsent == set(ids)

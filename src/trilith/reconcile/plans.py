@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import sqlalchemy as sa
 import structlog
 
 from trilith import errors
@@ -103,8 +104,15 @@ class PlanReconciler:
         return before | set(now.values())
 
     async def _tell(self) -> None:
-        """Send what differs. What a node does not take stays for later."""
+        """Send what differs. What a node does not take stays for later, with all else for this node: one that is away
+        or slow is asked once a round, and holds up nobody else's."""
+        if not self._unsent:
+            return
+        nodes = await self._services.store.read(lambda r: _nodes_of(r, self._unsent))
+        asked = set(self._services.links.connected())
         for server_id in list(self._unsent):
+            if nodes.get(server_id) and nodes[server_id] not in asked:
+                continue
             planned = await self._services.store.read(lambda r, id=server_id: self._plan(r, id))  # type: ignore[misc]
             self._unsent.discard(server_id)
             if planned is None:
@@ -116,6 +124,7 @@ class PlanReconciler:
             except errors.TrilithError as err:
                 log.info("a node does not take a plan now", node=node, server=server_id, error=str(err))
                 self._unsent.add(server_id)
+                asked.discard(node)
 
     def _plan(self, reader: Reader, server_id: str) -> tuple[str, GuestPlan] | None:
         """Its node and plan, None where the node has it already or a job has the server."""
@@ -127,6 +136,17 @@ class PlanReconciler:
             return None
         plan = server_plan.build(reader, self._services, found)
         return None if self._services.sent.has(plan) else (found.node, plan)
+
+
+def _nodes_of(reader: Reader, server_ids: Iterable[str]) -> dict[str, str]:
+    """Server → its node, "" for none; one that is gone is left out."""
+    table = REGISTRY[Server].table.c
+    ids = list(server_ids)
+    found: dict[str, str] = {}
+    for at in range(0, len(ids), 500):
+        rows = sa.select(table.id, table.node).where(table.id.in_(ids[at : at + 500]), table.deleted_at == 0)
+        found |= {row.id: row.node for row in reader.conn.execute(rows)}
+    return found
 
 
 def _is_guests(port: Port) -> bool:
