@@ -381,6 +381,38 @@ async def test_two_agents_of_one_node_at_the_same_moment(bench: Rig) -> None:
         assert await bench.left.get() == "node-2"
 
 
+async def test_a_node_that_comes_back_at_once_is_written_after_it_left(bench: Rig) -> None:
+    """Regression: on a database with several writers the two could meet, and the node counted as away for ever."""
+    facts = HostFacts(hostname="x", pillars=(), inventories={}, traits=(), hypervisor_type="x", hypervisor_version=1)
+    said: list[str] = []
+    leaving, go = asyncio.Event(), asyncio.Event()
+
+    async def joined(_hello: wire.Hello) -> None:
+        said.append("joined")
+
+    async def left(_node: str) -> None:
+        leaving.set()
+        await go.wait()
+        said.append("left")
+
+    bench.links._joined, bench.links._left = joined, left
+    hello = wire.encode(wire.Hello("node-2", CLOUD, facts))
+    _, first = await asyncio.open_unix_connection(bench.path)
+    first.write(hello)
+    await bench.links.wait_for("node-2", timeout=5)
+    first.close()
+    async with asyncio.timeout(5):
+        await leaving.wait()
+    _, second = await asyncio.open_unix_connection(bench.path)
+    second.write(hello)
+    await asyncio.sleep(0.1)
+    assert said == ["joined"]
+    go.set()
+    await bench.links.wait_for("node-2", timeout=5)
+    assert said == ["joined", "left", "joined"]
+    second.close()
+
+
 async def test_a_node_that_does_not_read_is_let_go(bench: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire.Outbox.__init__, "__kwdefaults__", {"stall": 0.2, "backlog": wire.MAX_BACKLOG})
     facts = HostFacts(hostname="x", pillars=(), inventories={}, traits=(), hypervisor_type="x", hypervisor_version=1)

@@ -81,6 +81,7 @@ class Links:
         self._ids = itertools.count(1)
         self._arrived = asyncio.Event()
         self._joining: set[str] = set()
+        self._presences: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -202,7 +203,8 @@ class Links:
             node = hello.node
             self._joining.add(node)
             try:
-                await self._joined(hello)
+                async with self._presence(node):
+                    await self._joined(hello)
                 link = Link(hello, writer)
                 self._links[node] = link
             finally:
@@ -225,11 +227,16 @@ class Links:
                 await self._tell_left(node)
             self._tasks.discard(task)
 
+    def _presence(self, node: str) -> asyncio.Lock:
+        """That a node left and that it came are written in this order: the other way round it would count as away."""
+        return self._presences.setdefault(node, asyncio.Lock())
+
     async def _tell_left(self, node: str) -> None:
         """Until the database knows, or the node is back, or this process ends: its next start sets it right."""
         while not self._closing and node not in self._links and node not in self._joining:
             try:
-                await self._left(node)
+                async with self._presence(node):
+                    await self._left(node)
                 return
             except errors.DatabaseAway as err:
                 log.warning("that a node left cannot be written", node=node, error=str(err))
