@@ -207,6 +207,7 @@ def test_a_weight_past_its_flip_point_flips_and_before_it_does_not(
     now = advice.choice or advice.best
     point = data.draw(st.sampled_from(advice.sensitivity))
     assert point.share == abs(point.change) / (point.weight or 1)
+    assert all(0 < p.flips_at < HEAVIEST for p in advice.sensitivity)
     step = 1e-5 if point.direction is Direction.ABOVE else -1e-5
 
     def verdict(weight: float) -> Verdict:
