@@ -17,7 +17,7 @@ from tests.api.conftest import PASSWORD, ApiCloud, settings_of
 from trilith.api.http.tokens import Token, Tokens, new_audit_id
 from trilith.app import cloud as start_cloud
 from trilith.model.identity import RegisteredLimit, RoleAssignment, User
-from trilith.model.node import QuotaUse
+from trilith.model.node import Quota, QuotaUse
 from trilith.store.tx import Tx, new_id
 
 
@@ -136,6 +136,24 @@ async def test_what_does_not_fit_counts_for_nothing(cloud: ApiCloud) -> None:
     assert made.status_code == 202, made.text
     used = {u.resource: u.used for u in await cloud.store.read(lambda r: r.select(QuotaUse, project_id=project))}
     assert (used["instances"], used["cores"]) == (2, 2)
+
+
+async def test_a_project_that_goes_takes_its_limits_and_what_it_no_longer_uses_along(cloud: ApiCloud) -> None:
+    root, alice = await admin(cloud), await member(cloud)
+    project = (await cloud.user("alice", "alpha"))[1]
+    assert (await root.ask("PUT", f"/os-quota-sets/{project}", json={"quota_set": {"cores": 7}})).status_code == 200
+    gone, stays = await alice.boot("gone"), await alice.boot("stays")
+    assert (await alice.ask("DELETE", f"/servers/{gone['id']}")).status_code == 204
+    await alice.settle(gone["id"])
+    await alice.network("net", "10.9.0.0/24")
+    await cloud.store.write(lambda tx: tx.add(QuotaUse(id=new_id(), project_id=project, resource="nothing")))
+    assert (await cloud.call("DELETE", f"/identity/v3/projects/{project}", root.headers)).status_code == 204
+    left = {u.resource: u.used for u in await cloud.store.read(lambda r: r.select(QuotaUse, project_id=project))}
+    assert (left["instances"], left["network"]) == (1, 1)
+    assert 0 not in left.values()
+    assert await cloud.store.read(lambda r: r.select(Quota, project_id=project)) == []
+    assert (await root.ask("DELETE", f"/servers/{stays['id']}")).status_code == 204
+    assert await root.settle(stays["id"]) is None
 
 
 async def test_ports_are_what_fixed_ips_limit(cloud: ApiCloud) -> None:

@@ -28,6 +28,7 @@ from trilith.model.identity_extensions import (
     ProjectEndpointGroup,
     RequestToken,
 )
+from trilith.model.node import Quota, QuotaUse
 from trilith.store.mapping import REGISTRY
 from trilith.store.tx import Tx
 
@@ -92,6 +93,8 @@ def erase_target(tx: Tx, kind: str, id: str) -> None:
     tx.remove_where(AccessToken, project_id=id)
     tx.remove_where(ProjectEndpoint, project_id=id)
     tx.remove_where(ProjectEndpointGroup, project_id=id)
+    tx.remove_where(Quota, project_id=id)
+    tx.remove_where(QuotaUse, project_id=id, used=0)  # what is left of its servers and networks stays counted
     for user in tx.select(User, default_project_id=id):
         tx.change(user, default_project_id="")
 
