@@ -449,7 +449,8 @@ async def test_a_snapshots_file_becomes_a_blob(cloud: ApiCloud, tmp_path: Path) 
         lambda tx: images.begin_snapshot(tx, name="t", owner="p", disk_format="qcow2", job_id="j")
     )
     for _ in range(2):
-        await cloud.store.write(lambda tx: images.fail_snapshot(tx, other.id, "no"))
+        await cloud.store.write(lambda tx: images.fail_snapshot(tx, other.id))
+        assert await cloud.store.read(lambda r: r.find(Image, other.id)) is None
     assert await cloud.store.read(lambda r: r.count(BlobReference, sha256=facts.sha256)) == 1
 
 

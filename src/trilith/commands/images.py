@@ -145,13 +145,15 @@ def finish_snapshot(
     )
 
 
-def fail_snapshot(tx: Tx, image_id: str, message: str = "") -> None:
-    """Killed, as it will never have data; absent or ended already is success."""
+def fail_snapshot(tx: Tx, image_id: str) -> None:
+    """Deleted, as with Nova: it will never have data, and the server's action says why. Absent or ended already is
+    success."""
     image = tx.find(Image, image_id)
     if image is None or image.state is not ImageState.SAVING:
         return
     blobs.release(tx, image_id)
-    tx.change(image, **move(image, "kill"), job_id="", message=message[:1000])
+    tx.remove_where(ImageMember, image_id=image_id)
+    tx.change(image, **move(image, "delete"), job_id="", deleted_at=tx.now)
 
 
 def deactivate(tx: Tx, image_id: str) -> Image:

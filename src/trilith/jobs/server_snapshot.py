@@ -43,8 +43,7 @@ async def write(context: Context[Any]) -> None:
 
 async def unwrite(context: Context[Any]) -> None:
     await asyncio.to_thread(clear, path_of(context, f"snapshot-{context.args.image_id}"))
-    message = context.job.error.message if context.job.error else ""
-    await context.store.write(lambda tx: images.fail_snapshot(tx, context.args.image_id, message))
+    await context.store.write(lambda tx: images.fail_snapshot(tx, context.args.image_id))
 
 
 #: arguments: any with an `image_id`

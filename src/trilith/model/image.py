@@ -17,7 +17,6 @@ class ImageState(StrEnum):
     SAVING = "saving"
     ACTIVE = "active"
     DEACTIVATED = "deactivated"
-    KILLED = "killed"
     DELETED = "deleted"
 
 
@@ -36,7 +35,6 @@ IMAGE_TABLE = table(
         (_S.SAVING, "retry"): _S.QUEUED,
         (_S.IMPORTING, "retry"): _S.QUEUED,
         (_S.UPLOADING, "retry"): _S.QUEUED,
-        (_S.SAVING, "kill"): _S.KILLED,
         (_S.ACTIVE, "deactivate"): _S.DEACTIVATED,
         (_S.DEACTIVATED, "deactivate"): _S.DEACTIVATED,
         (_S.DEACTIVATED, "reactivate"): _S.ACTIVE,

@@ -25,7 +25,6 @@ _STATUS = {
     ImageState.UPLOADING: ("SAVING", 50),
     ImageState.IMPORTING: ("SAVING", 50),
     ImageState.DEACTIVATED: ("UNKNOWN", 0),
-    ImageState.KILLED: ("ERROR", 0),
     ImageState.DELETED: ("DELETED", 0),
 }
 _QUERY = ("limit", "marker", "name", "status", "server", "type", "changes-since", "minRam", "minDisk")
