@@ -131,8 +131,8 @@ def _kernel_mib(group: Path) -> float:
 def bare_process(built: Path, rounds: Rounds, folder: Path) -> dict[FigureName, Spread]:
     """Every figure that a process without any pillar has. folder: on the disk that the guests' roots are on."""
     found = {FigureName.START_TO_FIRST_ANSWER: bare_process_start(built, rounds)}
-    with _other_ends(built):
-        for name, words in rounds.commands(str(folder), "127.0.0.1").items():
+    with _other_ends(built) as ports:
+        for name, words in rounds.commands(str(folder), "127.0.0.1", ports).items():
             found[name] = rounds.spread(name, program.run_here(built, words))
     return found
 
@@ -150,21 +150,21 @@ def bare_process_start(built: Path, rounds: Rounds) -> Spread:
 
 
 @contextlib.contextmanager
-def _other_ends(built: Path) -> Iterator[None]:
-    ends = [
-        subprocess.Popen([built, kind, str(port)], stdout=subprocess.PIPE, text=True)
-        for kind, port in (("echo", program.UDP_PORT), ("sink", program.TCP_PORT))
-    ]
+def _other_ends(built: Path) -> Iterator[tuple[int, int]]:
+    """Ports of this host, UDP and TCP, at which the program answers itself."""
+    ends = [subprocess.Popen([built, kind, "0"], stdout=subprocess.PIPE, text=True) for kind in ("echo", "sink")]
     try:
-        time.sleep(0.1)  # they say nothing when they listen; one that ended says why
-        for end in ends:
-            if end.poll() is not None and end.stdout is not None:
-                raise errors.Backend(
-                    f"A port of the measurement over loopback is taken: {end.stdout.read().strip()}.",
-                    hint=f"Free UDP {program.UDP_PORT} and TCP {program.TCP_PORT} for the time of it.",
-                )
-        yield
+        udp, tcp = (_port(end) for end in ends)
+        yield udp, tcp
     finally:
         for end in ends:
             end.kill()
             end.communicate()
+
+
+def _port(end: subprocess.Popen[str]) -> int:
+    assert end.stdout is not None
+    word, _, port = end.stdout.readline().strip().partition(" ")
+    if word != "serves":
+        raise errors.Backend(f"The other end of the measurement over loopback does not start: {word} {port}.")
+    return int(port)

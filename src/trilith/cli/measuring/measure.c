@@ -9,7 +9,8 @@
  *   call ROUNDS N                one getppid(2), the mean of N in a row
  *   sync N PATH                  4 KiB into a file, on the disk when it returns (pwrite and fdatasync)
  *   stream ROUNDS MIB PATH       MIB mebibytes in a row, then fdatasync
- *   echo PORT | sink PORT        the other ends of the next two, for ever
+ *   echo PORT | sink PORT        the other ends of the next two, for ever; `serves PORT` when it can be asked; port 0: a
+ *                                free one
  *   rtt N ADDRESS PORT           32 bytes by UDP to `echo` and back
  *   send ROUNDS MIB ADDRESS PORT MIB mebibytes by TCP to `sink`, until it says that it has them
  *   hello                        one line
@@ -24,7 +25,7 @@ typedef unsigned char u8;
 #endif
 
 enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, PWRITE64 = 18, SOCKET = 41, CONNECT = 42, ACCEPT = 43, SENDTO = 44,
-       RECVFROM = 45, SHUTDOWN = 48, BIND = 49, LISTEN = 50, SETSOCKOPT = 54, EXIT = 60, FSYNC = 74, FDATASYNC = 75,
+       RECVFROM = 45, SHUTDOWN = 48, BIND = 49, LISTEN = 50, GETSOCKNAME = 51, SETSOCKOPT = 54, EXIT = 60, FSYNC = 74, FDATASYNC = 75,
        UNLINK = 87, GETPPID = 110, PRCTL = 157, CLOCK_GETTIME = 228, CLOCK_NANOSLEEP = 230 };
 
 enum { MOST = 200000, CHUNK = 1 << 20, SMALL = 4096, DATAGRAM = 32 };
@@ -91,10 +92,15 @@ static char *put_number(char *at, u64 value)
     return at;
 }
 
-static void finish(char *line, char *end, int code)
+static void tell_line(char *line, char *end)
 {
     *end++ = '\n';
     kernel(WRITE, 1, (i64)line, end - line, 0, 0, 0); /* one write: a console keeps it together */
+}
+
+static void finish(char *line, char *end, int code)
+{
+    tell_line(line, end);
     kernel(EXIT, code, 0, 0, 0, 0, 0);
 }
 
@@ -267,11 +273,21 @@ static void patient(i64 made, i64 seconds)
     must(kernel(SETSOCKOPT, made, 1, 21, (i64)limit, sizeof limit, 0)); /* SO_SNDTIMEO, which connect(2) heeds, too */
 }
 
+static void serves(i64 made)
+{
+    struct address here;
+    int size = sizeof here;
+    char line[40];
+    must(kernel(GETSOCKNAME, made, (i64)&here, (i64)&size, 0, 0, 0));
+    tell_line(line, put_number(put(line, "serves"), (u64)here.port[0] << 8 | here.port[1]));
+}
+
 static void echo(u64 port)
 {
     struct address here = at((const char *)0, port), from;
     i64 made = new_socket(2);
     must(kernel(BIND, made, (i64)&here, sizeof here, 0, 0, 0));
+    serves(made);
     for (;;) {
         int size = sizeof from;
         i64 got = kernel(RECVFROM, made, (i64)chunk, SMALL, 0, (i64)&from, (i64)&size);
@@ -286,6 +302,7 @@ static void sink(u64 port)
     i64 made = new_socket(1);
     must(kernel(BIND, made, (i64)&here, sizeof here, 0, 0, 0));
     must(kernel(LISTEN, made, 4, 0, 0, 0, 0));
+    serves(made);
     for (;;) {
         i64 peer = must(kernel(ACCEPT, made, 0, 0, 0, 0, 0));
         while (kernel(READ, peer, (i64)chunk, CHUNK, 0, 0, 0) > 0)
@@ -366,9 +383,9 @@ __attribute__((used)) void start(u64 *stack)
     if (count == 5 && is("stream"))
         stream(number(words[2], 1, MOST), number(words[3], 1, 1 << 20), words[4]);
     if (count == 3 && is("echo"))
-        echo(number(words[2], 1, 65535));
+        echo(number(words[2], 0, 65535));
     if (count == 3 && is("sink"))
-        sink(number(words[2], 1, 65535));
+        sink(number(words[2], 0, 65535));
     if (count == 5 && is("rtt"))
         round_trips(number(words[2], 1, MOST), words[3], number(words[4], 1, 65535));
     if (count == 6 && is("send"))

@@ -51,16 +51,19 @@ class Rounds:
     def quick(cls, guests: int = 3) -> Rounds:
         return cls(guests=guests, wake=800, call=200, sync=60, stream=3, stream_mib=16, rtt=300, send=3, send_mib=8)
 
-    def commands(self, folder: str, peer: str) -> dict[FigureName, tuple[str, ...]]:
-        """Words of the program, a figure each. folder: where files are written. peer: address of the other end."""
+    def commands(
+        self, folder: str, peer: str, ports: tuple[int, int] = (UDP_PORT, TCP_PORT)
+    ) -> dict[FigureName, tuple[str, ...]]:
+        """Words of the program, a figure each. folder: where files are written. peer, ports: of the other end."""
+        udp, tcp = (str(port) for port in ports)
         path = f"{folder}/trilith-measure.data"
         return {
             FigureName.SCHEDULING_LATENCY: ("wake", str(self.wake), "1000"),
             FigureName.SYSTEM_CALL: ("call", str(self.call), "1000"),
             FigureName.DISK_WRITE_LATENCY: ("sync", str(self.sync), path),
             FigureName.DISK_THROUGHPUT: ("stream", str(self.stream), str(self.stream_mib), path),
-            FigureName.NETWORK_ROUND_TRIP: ("rtt", str(self.rtt), peer, str(UDP_PORT)),
-            FigureName.NETWORK_THROUGHPUT: ("send", str(self.send), str(self.send_mib), peer, str(TCP_PORT)),
+            FigureName.NETWORK_ROUND_TRIP: ("rtt", str(self.rtt), peer, udp),
+            FigureName.NETWORK_THROUGHPUT: ("send", str(self.send), str(self.send_mib), peer, tcp),
         }
 
     def spread(self, name: FigureName, line: Line) -> Spread:
