@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.compute_calls import Caller
 from tests.api.conftest import ApiCloud
 from tests.api.test_network_topology import Api, external
 from trilith.model.network import FloatingIp, Port
@@ -310,6 +311,17 @@ async def test_a_project_gets_its_network_in_one_call(cloud: ApiCloud, admin: Ap
     await member("DELETE", path, 204)
     assert await member.fault("DELETE", path, 404) == "AutoAllocatedTopologyNotFound"
     assert (await member("GET", "/routers", 200))["routers"] == []
+
+
+async def test_a_server_and_a_call_for_it_get_the_same_network(cloud: ApiCloud, member: Api) -> None:
+    await external(cloud)
+    server = await Caller(cloud, member.headers).boot(networks="auto", version="2.37")
+    (network,) = (await member("GET", "/networks?name=auto_allocated_network", 200))["networks"]
+    made = (await member("GET", "/auto-allocated-topology/null", 200))["auto_allocated_topology"]
+    assert made["id"] == network["id"]
+    (port,) = (await member("GET", f"/ports?device_id={server['id']}", 200))["ports"]
+    assert port["network_id"] == network["id"]
+    assert len((await member("GET", "/routers", 200))["routers"]) == 1
 
 
 async def test_one_address_is_one_place_within_a_scope(member: Api) -> None:

@@ -330,7 +330,9 @@ def stored(dump: Path, state: Path) -> Path:
     path = state / "trilith.db"
     with closing(sqlite3.connect(path)) as db:
         db.executescript(dump.read_text())
-        db.execute("UPDATE jobs SET deadline = deadline + ? - (SELECT max(at) FROM feed)", (time.time(),))
+        db.execute(
+            "UPDATE jobs SET deadline = deadline + ? - (SELECT max(at) FROM feed) WHERE deadline > 0", (time.time(),)
+        )
         db.commit()
     for name, text in json.loads(dump.with_suffix(".nodes.json").read_text()).items():
         (state / name).parent.mkdir(parents=True, exist_ok=True)

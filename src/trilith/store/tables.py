@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trilith.model import auto_allocation as aa
 from trilith.model import console as c
 from trilith.model import identity as i
 from trilith.model import identity_extensions as ie
@@ -152,7 +151,6 @@ table_of(md.MetadefResourceType, "metadef_resource_types", unique=(("name",),))
 
 # networks
 table_of(n.Network, "networks", noun="network", index=(("project_id",),))
-table_of(aa.AutoAllocation, "auto_allocations")
 table_of(n.Subnet, "subnets", noun="subnet", index=(("network_id",), ("project_id",)))
 table_of(n.Port, "ports", noun="port", index=(("network_id",), ("device_id",), ("project_id",)))
 table_of(

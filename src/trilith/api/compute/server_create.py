@@ -31,7 +31,7 @@ from trilith.api.compute.wire import (
 )
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
-from trilith.commands import auto_allocation, boot_data, server_details, servers
+from trilith.commands import auto_topology, boot_data, server_details, servers
 from trilith.commands.networks import GENEVE_OVERHEAD
 from trilith.commands.server_candidates import check_zone
 from trilith.commands.server_networks import NetworkRequest
@@ -172,7 +172,7 @@ async def create(call: Call) -> Answer:
         server_details.check_groups(tx, call.actor.project_id, request.security_groups)
         boot_data.check_files(tx, call.actor.project_id, files or ())
         if asked.networks == "auto":
-            auto_allocation.ensure_usable(
+            auto_topology.ensure_usable(
                 tx, call.actor.project_id, mtu=call.host.settings.underlay_mtu - GENEVE_OVERHEAD
             )
         made = servers.create(tx, call.actor, request, call.host.services.adviser)

@@ -32,7 +32,7 @@ async def show(call: Call) -> Answer:
     if not project:
         raise AutoAllocationFailure("Unable to auto allocate a topology without a project.")
     if "dry-run" in call.all("fields"):
-        await call.read(commands.parts)
+        await call.read(lambda r: commands.parts(r, project))
         return Answer({"auto_allocated_topology": TopologyView("dry-run=pass", project, project)})
     known = await call.read(lambda r: r.first(AutoTopology, project_id=project))
     if known is None:

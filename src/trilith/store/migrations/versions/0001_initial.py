@@ -62,8 +62,6 @@ def upgrade() -> None:
         "address:text targets:text",
     )
     index("audit_at", "audit", "at")
-    table("auto_allocations", RECORD, "network_id:text router_id:text")
-    index("auto_allocations_id", "auto_allocations", "id", unique=True)
     table("auto_topologies", RECORD, "project_id:text network_id:text router_id:text")
     index("auto_topologies_id", "auto_topologies", "id", unique=True)
     index("auto_topologies_network_id", "auto_topologies", "network_id")
