@@ -10,7 +10,7 @@ from trilith.model.figures import Figures
 from trilith.model.guest import Pillar
 from trilith.placement.advisor.advice import Advice, Availability, Evidence, Level
 from trilith.placement.advisor.engine import advise
-from trilith.placement.advisor.workload import Compliance, OperatingSystem, Site, Workload
+from trilith.placement.advisor.workload import Compliance, OperatingSystem, Site, Team, Workload
 
 
 def ask(case: Case) -> Advice:
@@ -157,3 +157,17 @@ def test_the_advice_says_which_weight_is_nearest_to_another_answer() -> None:
     assert (first.rule, first.direction, first.winner, first.share) == ("tenants-apart", "below", Pillar.KVM, 0.5)
     assert (second.rule, second.direction, second.winner, second.share) == ("lasting-state", "above", Pillar.KVM, 1)
     assert [w.demand for w in advice.without] == ["tenants"]
+
+
+def test_a_close_answer_says_so_in_its_first_lines() -> None:
+    workload = Workload(compliance=Compliance.FINANCE, team=Team.SKILLED, tenants=3, packet_rate_pps=200_000)
+    advice = advise(workload, EVERYWHERE, Figures(), rules())
+    assert advice.sensitivity[0].share < 0.1
+    assert advice.summary == (
+        "KVM fits best (score 72). The answer is close: with the weight of table-security-regulated above 3.20 instead "
+        "of 3 (+0.20, 7%), Xen would win over KVM."
+    )
+    assert "结果相近" in advice.summary_zh
+    far = advise(Workload(tenants=5, stateful=True, latency_us=50), EVERYWHERE, Figures(), rules())
+    assert far.sensitivity[0].share > 0.1
+    assert "close" not in far.summary

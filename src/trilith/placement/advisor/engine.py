@@ -25,12 +25,15 @@ from trilith.placement.advisor.demands import BY_NAME, demanded
 from trilith.placement.advisor.feasibility import active, standing
 from trilith.placement.advisor.here import PillarsHere
 from trilith.placement.advisor.recipes import gets
-from trilith.placement.advisor.rules import Rules
+from trilith.placement.advisor.rules import Rules, Words
 from trilith.placement.advisor.score import Preferences, ranked
 from trilith.placement.advisor.verdict import Verdict
 from trilith.placement.advisor.workload import Workload
 
 __all__ = ["Engine", "Verdict", "advise"]
+
+#: a weight's share by which it may be wrong before the summary says that the answer is close
+_CLOSE = 0.1
 
 
 class Engine:
@@ -59,16 +62,21 @@ class Engine:
         conflict = None if v.choice else self._conflict(workload, here, v)
         state = v.standings[winner].available if winner else Availability.NO
         told = wording.summary(v.best, v.choice, v.scored.scores[winner] if winner else 0.0, state)
+        points = flip_points(v, self.rules)
+        if conflict is not None:
+            told = wording.joined(told, Words(conflict.text, conflict.text_zh))
+        elif points and points[0].share <= _CLOSE:
+            told = wording.joined(told, wording.close(points[0]))
         refused = [p for p in ranked(v.scored.scores, Pillar, self.rules) if not v.standings[p].fits]
         return Advice(
             workload=workload,
             best=v.best,
             choice=v.choice,
-            summary=f"{told.en} {_sentence(conflict.text)}" if conflict else told.en,
-            summary_zh=f"{told.zh}{conflict.text_zh}。" if conflict else told.zh,
+            summary=told.en,
+            summary_zh=told.zh,
             ranking=tuple(ranked_pillar(p, v, workload, self.known, self.rules) for p in v.order),
             refused=tuple(refused_pillar(p, v, workload) for p in refused),
-            sensitivity=flip_points(v, self.rules),
+            sensitivity=points,
             figure_flips=self._figure_flips(workload, here, v),
             without=self._without(workload, here, v),
             overrides=tuple(overrides(v, workload)),
@@ -151,7 +159,3 @@ def _less(workload: Workload, names: tuple[str, ...]) -> Workload:
 
 def _in_order(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(n for n in BY_NAME if n in names)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."

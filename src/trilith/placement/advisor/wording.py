@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from trilith.model.figures import MORE_IS_BETTER, UNITS, Figure, FigureName, Figures
 from trilith.model.guest import Pillar
 from trilith.placement.advisor import quantity
-from trilith.placement.advisor.advice import Availability, Evidence
+from trilith.placement.advisor.advice import Availability, Evidence, FlipPoint
 from trilith.placement.advisor.breakeven import Threshold
 from trilith.placement.advisor.demands import Value, in_words
 from trilith.placement.advisor.feasibility import Block, Standing
@@ -236,7 +236,8 @@ def only_here(second: Standing) -> Words:
 
 def conflict(workload: Workload, sets: tuple[tuple[str, ...], ...], *, anywhere: bool) -> Words:
     what = "no pillar meets" if anywhere else "no pillar of this cloud meets"
-    what_zh = "没有支柱能同时满足" if anywhere else "本云没有支柱能同时满足"
+    together = "同时" if any(len(one) > 1 for one in sets) else ""
+    what_zh = f"没有支柱能{together}满足" if anywhere else f"本云没有支柱能{together}满足"
     if not sets or sets == ((),):
         return Words("this cloud has no node in service for any pillar that fits", "本云没有可用节点能运行合适的支柱")
     amount = {1: "", 2: "both "}
@@ -265,3 +266,12 @@ def summary(best: Pillar | None, choice: Pillar | None, score: float, here: Avai
         f"{NAMES[choice]} is the best that this cloud has (score {score:.0f}){slow}; {NAMES[best]} would fit better.",
         f"{NAMES[choice]} 是本云可提供的最佳选择（得分 {score:.0f}）{slow_zh}；{NAMES[best]} 更合适。",
     )
+
+
+def close(point: FlipPoint) -> Words:
+    return Words(f"the answer is close: {point.text}", f"结果相近：{point.text_zh}")
+
+
+def joined(told: Words, more: Words) -> Words:
+    """more: a sentence without its capital and its stop."""
+    return Words(f"{told.en} {more.en[:1].upper()}{more.en[1:]}.", f"{told.zh}{more.zh}。")
