@@ -215,3 +215,54 @@ async def test_a_flavor_is_not_given_what_it_could_not_hold(
     assert words in answer.json()["badRequest"]["message"]
     good = {"trilith:start_within": "2 s", "trilith:own_kernel": "true", "trilith:processes": "100"}
     assert (await boss.ask("POST", path, version, json={"extra_specs": good})).status_code == 200
+
+
+async def test_a_resize_is_held_to_what_the_new_flavor_demands(unnamed: ApiCloud) -> None:
+    """Not on a pillar that can never; and off a node that cannot, to one that can."""
+    cloud = unnamed
+    boss = await admin(cloud)
+    container = await placed(cloud, boss, flavorRef=await flavor(cloud, trilith__pillar="lxc"))
+    kernel = await flavor(cloud, trilith__own_kernel="true")
+    answer = await boss.act(container.id, "resize", {"flavorRef": kernel})
+    assert answer.status_code == 400
+    assert "a container runs on the host's kernel" in answer.text
+    machine = await placed(cloud, boss, flavorRef=await flavor(cloud, trilith__pillar="kvm"))
+
+    def lose(tx: Tx) -> None:
+        node = tx.first(Node, name=machine.node)
+        assert node is not None
+        assert node.facts is not None
+        able = {p: tuple(c for c in can if c != "live_migration") for p, can in node.facts.capabilities.items()}
+        tx.change(node, facts=replace(node.facts, capabilities=able))
+
+    await cloud.store.write(lose)
+    moving = await flavor(cloud, trilith__live_migration="true")
+    answer = await boss.act(machine.id, "resize", {"flavorRef": moving})
+    assert answer.status_code == 202, answer.text
+    moved = await boss.settle(machine.id)
+    assert moved is not None
+    assert (moved.fault, moved.node != machine.node) == (None, True)
+
+
+async def test_a_server_moves_although_its_flavor_asks_for_what_is_no_longer_so(unnamed: ApiCloud) -> None:
+    """Figures that were measured after it was made do not hold it on its node."""
+    cloud = unnamed
+    boss = await admin(cloud)
+    server = await placed(
+        cloud, boss, flavorRef=await flavor(cloud, trilith__start_within="1 s", trilith__pillar="kvm")
+    )
+    spread = {"median": 5000.0, "p10": 4000.0, "p90": 6000.0, "samples": 5}
+    body = {
+        "host": {"name": "sim-1"}, "guest": "linux", "emulated": False, "about": "slow",
+        "measured": [{"name": "start_to_first_answer", "guest": spread, "how": "a stop watch"}],
+    }  # fmt: skip
+    kept = await cloud.call("PUT", "/trilith/v1/figures/sim-1/kvm", boss.headers, json=body)
+    assert kept.status_code == 200, kept.text
+    cloud.cloud.services.adviser.forget()
+    assert (await boss.act(server.id, "migrate")).status_code == 202
+    moved = await boss.settle(server.id)
+    assert moved is not None
+    assert (moved.fault, moved.node != server.node) == (None, True)
+    assert "cannot be met" in await refused(
+        boss, await flavor(cloud, trilith__start_within="1 s", trilith__pillar="kvm")
+    )

@@ -141,13 +141,17 @@ async def test_deleting_while_it_builds_cancels_and_removes(cloud: ApiCloud) -> 
 async def test_resize_confirm_and_revert(cloud: ApiCloud) -> None:
     server, who = await boot(cloud), await actor(cloud)
     micro = await cloud.store.read(lambda r: r.first(Flavor, name="m1.micro"))
-    await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id))
+    await cloud.store.write(
+        lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id, cloud.cloud.services.adviser)
+    )
     server = await settled(cloud, server.id)
     assert (server.state, server.flavor.name) == (ServerState.RESIZED, "m1.micro"), server.fault
     await cloud.store.write(lambda tx: server_changes.revert_resize(tx, tx.get(Server, server.id)))
     server = await settled(cloud, server.id)
     assert (server.state, server.flavor.name) == (ServerState.ACTIVE, "m1.nano")
-    await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id))
+    await cloud.store.write(
+        lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), micro.id, cloud.cloud.services.adviser)
+    )
     server = await settled(cloud, server.id)
     await cloud.store.write(lambda tx: server_changes.confirm_resize(tx, tx.get(Server, server.id)))
     server = await settled(cloud, server.id)
@@ -264,7 +268,7 @@ async def test_each_job_has_the_deadline_of_its_kind(cloud: ApiCloud) -> None:
     for change in (
         lambda tx, s: server_changes.snapshot(tx, who, s, "snap", {}),
         lambda tx, s: server_changes.backup(tx, who, s, "back", "daily", 1),
-        lambda tx, s: server_changes.resize(tx, who, s, micro.id),
+        lambda tx, s: server_changes.resize(tx, who, s, micro.id, cloud.cloud.services.adviser),
         lambda tx, s: server_changes.revert_resize(tx, s),
         lambda tx, s: server_moves.shelve(tx, who, s),
     ):
@@ -302,7 +306,9 @@ async def test_a_server_deleted_before_its_resize_is_settled_gives_back_all_that
     before = await _counted(cloud, who.project_id)
     made = await cloud.store.write(lambda tx: servers.create(tx, who, request, cloud.cloud.services.adviser), actor=who)
     server = await settled(cloud, made[0].id)
-    await cloud.store.write(lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), "less"))
+    await cloud.store.write(
+        lambda tx: server_changes.resize(tx, who, tx.get(Server, server.id), "less", cloud.cloud.services.adviser)
+    )
     server = await settled(cloud, server.id)
     assert server.state is ServerState.RESIZED, server.fault
     await cloud.store.write(lambda tx: servers.delete(tx, tx.get(Server, server.id)))

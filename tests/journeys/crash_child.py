@@ -82,7 +82,7 @@ async def act(running: Cloud, action: str) -> None:
         if action == "delete":
             return servers.delete(tx, server)
         if action == "resize":
-            return server_changes.resize(tx, actor, server, micro.id)
+            return server_changes.resize(tx, actor, server, micro.id, Adviser(read_rules("")))
         if action == "confirm":
             return server_changes.confirm_resize(tx, server)
         if action == "revert":

@@ -75,9 +75,10 @@ class Adviser:
             engine = self._engine = Engine(self.rules, middle(figures.of_nodes(reader)))
         return engine
 
-    def pillars_for(self, reader: Reader, server: Server, here: PillarsHere) -> PillarChoice:
+    def pillars_for(self, reader: Reader, server: Server, here: PillarsHere, *, keep: bool = False) -> PillarChoice:
         """For a server that is to be made, or that has its pillar already. Raises Invalid where what its flavor demands
-        is met by no pillar that its image has a form for."""
+        is met by no pillar that its image has a form for. keep: not for the pillar that it has; figures and rules that
+        came after it must not hold it where it is."""
         named = server.pillar or wanted_pillar(server.image_properties, server.flavor.extra_specs)
         forms = forms_allow(server.image_format, server.image_properties)
         workload = workload_of_request(server.flavor, server.image_properties)
@@ -88,6 +89,8 @@ class Adviser:
             return PillarChoice(order=(named,), why={}, needs=needs, named=True)  # placement says that it has no form
         wanted = (named,) if named is not None else forms
         fitting = tuple(p for p in verdict.order if p in wanted)
+        if not fitting and keep and named is not None:
+            fitting = (named,)
         if not fitting:
             raise _contradiction(verdict, workload, wanted, named)
         # what would only be emulated comes after what is not

@@ -60,7 +60,7 @@ def question(reader: Reader, adviser: Adviser, found: Server, *, node: str = "")
     Raises Invalid, also where no pillar meets what the flavor demands.
     """
     nodes = look(reader)
-    choice = adviser.pillars_for(reader, found, nodes.here())
+    choice = adviser.pillars_for(reader, found, nodes.here(), keep=found.pillar is not None)
     return demand_of(reader, found, choice, node=node), candidates(reader, found, nodes)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from trilith import errors
 from trilith.commands import blobs, consoles, ports, quota, server_moves, server_networks, server_resources, server_root
+from trilith.commands.adviser import Adviser
+from trilith.commands.server_candidates import candidates, look
 from trilith.commands.server_networks import NetworkRequest
 from trilith.commands.servers import (
     check_sizes,
@@ -22,7 +25,8 @@ from trilith.model.record import Actor
 from trilith.model.server import MigrationType, Server, ServerState
 from trilith.placement.choose import forms_allow, wanted_pillar
 from trilith.placement.flavor_specs import check_specs
-from trilith.store.tx import Tx
+from trilith.placement.rules import unmet
+from trilith.store.tx import Reader, Tx
 
 
 def rebuild(
@@ -90,8 +94,18 @@ def rebuild(
     return tx.change(server, **model.begin(server, "rebuilding"), **given, image_id=image.id, job_id=job.id)
 
 
-def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
-    """To another flavor, to be confirmed or reverted: on its node, or where that has no room, on another.
+def _meets(reader: Reader, wanted: Server, adviser: Adviser) -> bool:
+    """Whether its node has what the flavor demands. Raises Invalid where the pillar that it has never can."""
+    nodes = look(reader)
+    choice = adviser.pillars_for(reader, wanted, nodes.here())
+    mine = next((c for c in candidates(reader, wanted, nodes) if c.name == wanted.node), None)
+    pillar = wanted.pillar
+    return mine is None or pillar is None or unmet(choice.needs.get(pillar, ()), mine, pillar) is None
+
+
+def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str, adviser: Adviser) -> Server:
+    """To another flavor, to be confirmed or reverted: on its node, or where that has no room or not what the flavor
+    demands, on another.
 
     Raises Invalid, QuotaExceeded, Conflict.
     """
@@ -110,10 +124,11 @@ def resize(tx: Tx, actor: Actor, server: Server, flavor_id: str) -> Server:
         raise errors.Invalid(
             f"Flavor {flavor.id} is for {wanted}, and this server was made on {server.pillar}.", field="flavorRef"
         )
+    stays = _meets(tx, replace(server, flavor=flavor.data()), adviser)
     growth = quota.growth(server.flavor, flavor)
     quota.use(tx, server.project_id, growth)
     quota.check_user(tx, server.project_id, server.user_id, growth)
-    if not server_moves.has_room(tx, server, flavor.data()):
+    if not stays or not server_moves.has_room(tx, server, flavor.data()):
         return server_moves.move_cold(tx, server, flavor.data(), kind=MigrationType.RESIZE, action="resize")
     migration = server_moves.record(tx, server, MigrationType.RESIZE, dest=server.node, flavor=flavor.id)
     arguments = args.Resize(

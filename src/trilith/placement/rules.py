@@ -129,8 +129,13 @@ def _pillar_lacks(demand: Demand, c: Candidate, pillar: Pillar) -> Refusal | Non
             had="a root disk alone",
             text=f"{pillar}: this node gives servers a root disk alone, no ephemeral disk and no swap",
         )
+    return unmet(demand.needs.get(pillar, ()), c, pillar)
+
+
+def unmet(needs: tuple[Need, ...], c: Candidate, pillar: Pillar) -> Refusal | None:
+    """The first of the flavor's demands that the node cannot meet as this pillar."""
     here = _as_the_advisor_sees(c, pillar)
-    for need in demand.needs.get(pillar, ()):
+    for need in needs:
         if not met(need, here):
             needed, had = _lacking(need, here)
             text = f"{pillar}: needed {needed}, had {had}: {need.words.en}"

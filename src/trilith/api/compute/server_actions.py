@@ -150,7 +150,7 @@ async def _resize(call: Call, value: Resize) -> Answer:
     flavor = str(value.flavorRef)
 
     def body(tx: Tx, server: Server) -> None:
-        changed = server_changes.resize(tx, call.actor, server, flavor)
+        changed = server_changes.resize(tx, call.actor, server, flavor, call.host.services.adviser)
         if value.disk_config is not UNSET:
             server_details.update(tx, changed, {"disk_config": value.disk_config})
 
