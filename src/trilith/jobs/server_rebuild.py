@@ -55,27 +55,32 @@ def _finish(tx: Tx, job: Job, args: arguments.Rebuild) -> None:
     changes: dict[str, Any] = model.end(found, "rebuilding")
     if args.start:
         changes["state"] = model.ServerState.ACTIVE  # from ERROR a rebuild recovers
+    tx.change(_take(tx, found, args), **changes, power=power, launched_at=tx.now, fault=None)
+
+
+def _fail(tx: Tx, job: Job, args: arguments.Rebuild, error: JobError) -> None:
+    """The image shown is the one that the root is of: the new one, once it was laid out."""
+    found = owned(tx, job)
+    if found is not None and found.job_id == job.id:
+        if job.reached in ("rebuild", "start", "up"):
+            _take(tx, found, args)
+        elif args.old_image_id:
+            tx.change(found, image_id=args.old_image_id)
+    fail(tx, job, args, error)
+
+
+def _take(tx: Tx, found: Server, args: arguments.Rebuild) -> Server:
+    """From now on the root is of the new image."""
     image, before = _with_image(found, args), server_root.root_of(found)
     found = tx.change(
         found,
-        **changes,
         image_id=image.image_id,
         image_sha256=image.image_sha256,
         image_format=image.image_format,
         image_properties=image.image_properties,
-        power=power,
-        launched_at=tx.now,
-        fault=None,
     )
     server_root.let_go(tx, found, before)
-
-
-def _fail(tx: Tx, job: Job, args: arguments.Rebuild, error: JobError) -> None:
-    """The image shown is again the one that the root is of."""
-    found = owned(tx, job)
-    if found is not None and found.job_id == job.id and args.old_image_id:
-        tx.change(found, image_id=args.old_image_id)
-    fail(tx, job, args, error)
+    return found
 
 
 REBUILD = Kind(

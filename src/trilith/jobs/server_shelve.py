@@ -92,7 +92,8 @@ def _offloaded(tx: Tx, job: Job, _args: Any) -> None:
     if found is None or found.job_id != job.id:
         return
     before = server_root.root_of(found)
-    image = tx.find(Image, found.shelved_image_id)
+    # also one that was deleted since: its data are held by the server, and the guest's own are gone
+    image = tx.find(Image, found.shelved_image_id, dead=True)
     if image is not None and image.sha256:
         kernel = {k: image.properties[k] for k in (KERNEL, KERNEL_FORMAT) if k in image.properties}
         properties = found.image_properties | kernel | {server_root.COPIED: "yes"}

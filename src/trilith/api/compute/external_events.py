@@ -54,7 +54,7 @@ async def create(call: Call) -> Answer:
 
     def body(tx: Tx) -> list[dict[str, Any]]:
         found = {s.id: s for s in tx.select(Server, id=[e.server_uuid for e in events])}
-        return [_one(tx, e, found.get(e.server_uuid)) for e in events]
+        return [_one(tx, e, found) for e in events]
 
     taken = await call.write(body, "server.external_event")
     codes = {t["code"] for t in taken}
@@ -63,7 +63,8 @@ async def create(call: Call) -> Answer:
     return Answer({"events": taken}, status=200 if codes == {200} else 207)
 
 
-def _one(tx: Tx, event: Event, server: Server | None) -> dict[str, Any]:
+def _one(tx: Tx, event: Event, servers_by_id: dict[str, Server]) -> dict[str, Any]:
+    server = servers_by_id.get(event.server_uuid)
     made: dict[str, Any] = {
         "name": event.name,
         "server_uuid": event.server_uuid,
@@ -78,5 +79,5 @@ def _one(tx: Tx, event: Event, server: Server | None) -> dict[str, Any]:
         return {**made, "status": "failed", "code": 422}
     verb = _POWER.get((str(event.tag), server.state)) if event.name == "power-update" else None
     if verb and not server.task:
-        servers.power(tx, server, verb)
+        servers_by_id[server.id] = servers.power(tx, server, verb)  # for a second event of the same server
     return made

@@ -6,6 +6,7 @@ state or a lock forbids the action.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -266,7 +267,7 @@ async def _create_image(call: Call, value: CreateImage) -> Answer:
             server_details.check_metadata(tx, server.project_id, metadata)
         return server_changes.snapshot(tx, call.actor, server, value.name.strip(), metadata)
 
-    image = await change(call, "servers:create_image", "server.create_image", body)
+    image = await change(call, "servers:create_image", "server.create_image", body, locks=False)
     if has(call.version, "image_id_body"):
         return Answer({"image_id": image.id}, status=ACCEPTED)
     where = f"{call.host.settings.url}/image/v2/images/{image.id}"
@@ -342,6 +343,8 @@ class ConsoleOutput(msgspec.Struct, forbid_unknown_fields=True):
     length: Number | Literal[""] | UnsetType | None = UNSET
 
 
+#: what a terminal would act on, but for tabs and line ends
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 #: bytes of the console asked of the node at most
 _CONSOLE_BYTES = 1024 * 1024
 
@@ -357,7 +360,7 @@ async def _console_output(call: Call, value: ConsoleOutput | None) -> dict[str, 
         server.node, "guest.console_log", LogArgs(server.id, _CONSOLE_BYTES), Log, timeout=30
     )
     text = log.data.decode("utf-8", "replace").replace("\r\n", "\n")
-    clean = "".join(c if c >= " " or c in "\t\n\r" else "?" for c in text)
+    clean = _CONTROL.sub("?", text)
     if lines is not None and lines >= 0:
         clean = "\n".join(clean.split("\n")[-lines:]) if lines else ""
     return {"output": clean}

@@ -36,7 +36,10 @@ def load(reader: Reader, call: Call, rule: str, *, dead: bool = False) -> Server
 
 
 async def change(call: Call, rule: str, action: str, fn: Callable[[Tx, Server], T], *, locks: bool = True) -> T:
-    """Run fn on the server in one transaction. Raises Missing, Forbidden, and Conflict for a locked server."""
+    """Run fn on the server in one transaction. Raises Missing, Forbidden, and Conflict for a locked server.
+
+    locks: false for what a lock does not stand against: it is there against change and deletion by mistake (Nova).
+    """
 
     def body(tx: Tx) -> T:
         server = load(tx, call, rule)

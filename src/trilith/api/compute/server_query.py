@@ -159,7 +159,7 @@ Clause = Callable[[Reader], sa.ColumnElement[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """nothing: the filters can match no server at all."""
+    """nothing: the filters can match no server at all. project: whose alone are listed, "" for everybody's."""
 
     clauses: tuple[Clause, ...]
     dead: bool
@@ -167,13 +167,14 @@ class Query:
     limit: int
     marker: str
     nothing: bool = False
+    project: str = ""
 
     def run(self, reader: Reader) -> list[Server]:
         """One page. Raises Invalid for a marker that is not there."""
         clauses = [make(reader) for make in self.clauses]
         if self.marker:
             last = reader.find(Server, self.marker, dead=True)
-            if last is None:
+            if last is None or self.project not in ("", last.project_id):
                 raise paging.no_marker(self.marker)
             clauses.append(paging.after(last, self.sort))
         if self.nothing or self.limit == 0:
@@ -212,12 +213,12 @@ def parse(call: Call, *, detail: bool) -> Query:
         clauses.append(_fixed(T.deleted_at > 0))
     elif since or until:
         dead = True  # the deleted are part of what changed
-    _scope(call, options, clauses, detail=detail)
+    project = _scope(call, options, clauses, detail=detail)
     for name, value in options.items():
         made = _clause(call, name, value)
         if made is not None:
             clauses.append(made)
-    return Query(tuple(clauses), dead, _sort(call), paging.limit_of(call), paging.marker_of(call), nothing)
+    return Query(tuple(clauses), dead, _sort(call), paging.limit_of(call), paging.marker_of(call), nothing, project)
 
 
 def _refuse_inner(options: dict[str, str]) -> None:
@@ -231,20 +232,22 @@ def _allowed(call: Call) -> frozenset[str]:
     return _FREE | frozenset(opened)
 
 
-def _scope(call: Call, options: dict[str, str], clauses: list[Clause], *, detail: bool) -> None:
+def _scope(call: Call, options: dict[str, str], clauses: list[Clause], *, detail: bool) -> str:
+    """The project whose servers are listed, "" where that is not what bounds the list."""
     # empty counts as true; what is no boolean is refused
     everyone = "all_tenants" in options and (
         not options["all_tenants"] or _boolean(options["all_tenants"], "all_tenants")
     )
     if everyone:
         call.allow(f"os_compute_api:servers:{'detail' if detail else 'index'}:get_all_tenants")
-        return
+        return ""
     for name in ("tenant_id", "project_id"):
         options.pop(name, None)
     if call.actor.project_id:
         clauses.append(_fixed(T.project_id == call.actor.project_id))
     else:
         clauses.append(_fixed(T.user_id == call.actor.user_id))
+    return call.actor.project_id
 
 
 def _times(call: Call, options: dict[str, str], clauses: list[Clause]) -> tuple[float, float]:

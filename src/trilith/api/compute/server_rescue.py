@@ -88,7 +88,7 @@ async def create_backup(call: Call, value: CreateBackup) -> Answer:
             tx, call.actor, server, value.name.strip(), value.backup_type, rotation, metadata=metadata
         )
 
-    image = await change(call, "os-create-backup", "server.create_backup", body)
+    image = await change(call, "os-create-backup", "server.create_backup", body, locks=False)
     if rotation == 0:
         return Answer(status=_ACCEPTED)
     if has(call.version, "image_id_body"):
