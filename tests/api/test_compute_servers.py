@@ -391,6 +391,18 @@ async def test_what_this_cloud_lacks_is_refused_plainly(cloud: ApiCloud) -> None
     assert (await root.get("/os-migrations"))["migrations"] == []
 
 
+async def test_what_a_state_forbids_is_told_in_novas_words(cloud: ApiCloud) -> None:
+    """Clients and people look for them: action, instance, vm_state."""
+    root = await admin(cloud)
+    made = await root.boot()
+    actions = {"unpause": None, "resume": None, "os-start": None, "confirmResize": None, "unrescue": None,
+               "revertResize": None, "unshelve": None, "shelveOffload": None}  # fmt: skip
+    for action, value in actions.items():
+        answer = await root.act(made["id"], action, value)
+        told = f"Cannot '{action.removeprefix('os-')}' instance {made['id']} while it is in vm_state active"
+        assert (answer.status_code, answer.json()["conflictingRequest"]["message"]) == (409, told)
+
+
 async def test_reset_state_is_the_operators(cloud: ApiCloud) -> None:
     root, alice = await admin(cloud), await member(cloud)
     made = await alice.boot()

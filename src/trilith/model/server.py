@@ -61,6 +61,33 @@ TASKS: dict[str, tuple[tuple[ServerState, ...], ServerState | None]] = {
     "deleting": (_ANY, _S.DELETED),
 }
 
+#: task → the action that asks for it, by Nova's word in its refusals
+ACTIONS: dict[str, str] = {
+    "powering-on": "start",
+    "powering-off": "stop",
+    "rebooting": "reboot",
+    "rebooting_hard": "reboot",
+    "pausing": "pause",
+    "unpausing": "unpause",
+    "suspending": "suspend",
+    "resuming": "resume",
+    "rebuilding": "rebuild",
+    "resize_prep": "resize",
+    "resize_confirming": "confirmResize",
+    "resize_reverting": "revertResize",
+    "migrating": "os-migrateLive",
+    "image_snapshot": "createImage",
+    "image_backup": "createBackup",
+    "updating_password": "changePassword",
+    "rescuing": "rescue",
+    "unrescuing": "unrescue",
+    "shelving": "shelve",
+    "shelving_offloading": "shelveOffload",
+    "unshelving": "unshelve",
+    "attaching": "attach_interface",
+    "deleting": "delete",
+}
+
 _moves: dict[tuple[str, str], ServerState] = {}
 for _task, (_sources, _to) in TASKS.items():
     for _source in _sources:
@@ -317,10 +344,12 @@ def end(server: Server, event: str) -> dict[str, object]:
 
 
 def require(server: Server, task: str) -> None:
-    """Raises Conflict unless `task` may begin now: by state, by lock of another job."""
+    """Raises Conflict, in Nova's words, unless `task` may begin now: by state, by lock of another job."""
+    action = ACTIONS.get(task, task)
     if server.task and task != "deleting":
         raise Conflict(
-            f"Cannot '{task}' instance {server.id} while it is in task_state {server.task}",
+            f"Cannot '{action}' instance {server.id} while it is in task_state {server.task}",
             hint="Wait for the running task to end.",
         )
-    SERVER_TABLE.next(server.state, task)
+    if not SERVER_TABLE.allows(server.state, task):
+        raise Conflict(f"Cannot '{action}' instance {server.id} while it is in vm_state {server.state}")
