@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from trilith import errors
 from trilith.jobs.engine import Engine
 from trilith.jobs.kind import Context, Kind, Step
 from trilith.jobs.services import Services
@@ -18,6 +20,7 @@ from trilith.jobs.submit import cancel, next_state, submit
 from trilith.model.job import FINAL, Job, JobError, JobState, JobStep
 from trilith.model.record import Change, FeedRow
 from trilith.store.contract import Store
+from trilith.store.postgres import PostgresStore
 from trilith.store.tx import Tx
 
 
@@ -184,3 +187,62 @@ async def test_a_wish_to_cancel_is_news_though_the_job_runs_here(store: Store, t
     assert job.state is JobState.CANCELLED
     assert done.log == ["place", "create", "-create", "-place", "fail"]
     assert not [s for s in await store.read(lambda r: r.select(JobStep, job_id=job.id)) if s.result == "Success"][1:]
+
+
+async def test_a_database_that_goes_away_in_a_step_is_no_failure_of_the_job(store: Store) -> None:
+    """The step is repeated when it is back, and so is an undo."""
+    done = Done()
+    kinds = done.kind("place", "create")
+    times = {"create": 1, "-place": 1}
+
+    def flaky(step: Step, name: str, act: Any) -> Any:
+        async def run(context: Context[Any]) -> None:
+            if times.get(name, 0):
+                times[name] -= 1
+                raise errors.DatabaseAway("gone")
+            await act(context)
+
+        return run
+
+    steps = [replace(s, do=flaky(s, s.name, s.do), undo=flaky(s, f"-{s.name}", s.undo)) for s in kinds["test"].steps]
+    kinds = {"test": replace(kinds["test"], steps=tuple(steps))}
+    async with running(store, kinds):
+        job = await store.write(queue)
+        job = await ended(store, job.id)
+        assert (job.state, job.error, done.log) == (JobState.DONE, None, ["place", "create", "finish"])
+        done.log.clear()
+        done.held["create"], done.begun["create"] = asyncio.Event(), asyncio.Event()
+        job = await store.write(queue)
+        async with asyncio.timeout(20):
+            await done.begun["create"].wait()
+        await store.write(lambda tx: cancel(tx, job.id))
+        job = await ended(store, job.id)
+    assert job.state is JobState.CANCELLED
+    # what was undone before it went away is undone again: undoing is repeatable, too
+    assert done.log == ["place", "create", "-create", "-create", "-place", "fail"]
+    assert times == {"create": 0, "-place": 0}
+
+
+@pytest.mark.postgres
+async def test_who_loses_the_leadership_stops_and_leads_again(open_postgres: Callable[[], Awaitable[Store]]) -> None:
+    store = await open_postgres()
+    assert isinstance(store, PostgresStore)
+    done = Done(held={"create": asyncio.Event()}, begun={"create": asyncio.Event()})
+    async with running(store, done.kind("place", "create", "start")):
+        job = await store.write(queue)
+        async with asyncio.timeout(20):
+            await done.begun["create"].wait()
+        done.begun["create"].clear()
+        async with store._get().begin() as conn:
+            await conn.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'trilith-leader' AND datname = current_database()"
+                )
+            )
+        async with asyncio.timeout(20):
+            await done.begun["create"].wait()  # broken off, claimed anew and begun again
+        done.held["create"].set()
+        job = await ended(store, job.id)
+    assert (job.state, job.epoch) == (JobState.DONE, 2)
+    assert done.log == ["place", "create", "create", "start", "finish"]
