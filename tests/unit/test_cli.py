@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from trilith import errors
 from trilith.agent.doctor import Level, checks, examine
 from trilith.agent.doctor_host import dropping_chains
-from trilith.cli import follow, image, inside, launch, login, screen, size, top
+from trilith.cli import client, follow, image, inside, launch, login, screen, size, top
 from trilith.cli.client import from_status
 from trilith.cli.image import default_name, parse_properties
 from trilith.cli.main import app, one_line
@@ -440,3 +440,22 @@ def test_doctor_reads_the_operators_rules(tmp_path: Path, monkeypatch: pytest.Mo
     broken = said(1)
     assert "line 3" in broken["text"]
     assert "from 0 to 10" in broken["todo"]
+
+
+@pytest.mark.parametrize(
+    ("details", "text", "words"),
+    [
+        ("a spec is wrong, such as this", "whatever", "a spec is wrong, such as this"),
+        (None, "BadRequest: 400: Client Error for url: http://h/x, it is wrong, too", "it is wrong, too"),
+        (None, "no words of the cloud", "no words of the cloud"),
+    ],
+)
+def test_the_clouds_words_are_told_whole(details: str | None, text: str, words: str) -> None:
+    """Regression: of words with a comma only what came after it was told."""
+
+    class Said(Exception):
+        def __init__(self) -> None:
+            super().__init__(text)
+            self.details = details
+
+    assert client._words(Said()) == words

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trilith.cli.report import words
+from trilith.cli.report.page import number
 from trilith.model.guest import Pillar
 from trilith.placement.advisor.advice import Ranked
 from trilith.placement.advisor.answer import Answer
@@ -70,7 +71,7 @@ def lines(answer: Answer, language: str = "en") -> Iterator[str]:
             how = t("measured") if figure.measured else t("claimed")
             if not counted:
                 how = t("emulated") if figure.emulated else t("bare")
-            yield f"  {_NAMES[cost.pillar]:<4} {kind}: {figure.value:g} {figure.unit} ({how})"
+            yield f"  {_NAMES[cost.pillar]:<4} {kind}: {number(figure.value)} {figure.unit} ({how})"
     if advice.gets is not None:
         yield ""
         yield f"{t('gets')}: {_NAMES[advice.gets.pillar]}"

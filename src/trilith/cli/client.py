@@ -141,7 +141,8 @@ def from_status(status: int, words: str) -> errors.TrilithError:
 def _words(err: Any) -> str:
     details = err.details if isinstance(err.details, str) else ""
     text = details or str(err)
-    return _first(text.rpartition("Client Error for url: ")[2].partition(", ")[2] or text)
+    _, url, rest = text.rpartition("Client Error for url: ")
+    return _first((url and rest.partition(", ")[2]) or text)
 
 
 def _first(text: str) -> str:

@@ -41,7 +41,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "rule": ("rule", "规则"),
     "weight": ("weight", "权重"),
-    "worth": ("value (0 to 1)", "取值（0–1）"),
+    "worth": ("value 0–1", "取值（0–1）"),
     "points": ("points", "得分"),
     "rests_on": ("rests on", "依据"),
     "because": ("because", "理由"),
