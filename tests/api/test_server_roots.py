@@ -12,8 +12,10 @@ from tests.api.test_server_moves import row, until
 from trilith import errors
 from trilith.agent import calls
 from trilith.commands import images
+from trilith.model.identity import RegisteredLimit, Service
 from trilith.model.image import Image
 from trilith.model.server import Server, ServerState
+from trilith.store.tx import Tx, new_id
 
 
 async def _alt(caller: Caller) -> Image:
@@ -101,3 +103,27 @@ async def test_two_events_of_one_server_are_both_taken(cloud: ApiCloud) -> None:
     answer = await root.ask("POST", "/os-server-external-events", "2.76", json={"events": [event, event]})
     assert answer.status_code == 200, answer.text
     await until(root, made["id"], "SHUTOFF")
+
+
+async def test_copies_of_servers_count_as_images(cloud: ApiCloud) -> None:
+    """Regression: the limits of images held for uploads only."""
+    bob = await member(cloud, "bob", "beta")
+    made = await bob.boot()
+
+    def register(tx: Tx) -> None:
+        service = tx.first(Service, type="image")
+        assert service is not None
+        tx.add(
+            RegisteredLimit(
+                id=new_id(), service_id=service.id, region_id="", resource_name="image_count_total", default_limit=1
+            )
+        )
+
+    await cloud.store.write(register)
+    backup = {"name": "copy", "backup_type": "daily", "rotation": 1}
+    assert (await bob.act(made["id"], "createImage", {"name": "one"})).status_code == 202
+    await bob.settle(made["id"])
+    for verb, value in (("createImage", {"name": "two"}), ("createBackup", backup), ("shelve", None)):
+        refused = await bob.act(made["id"], verb, value)
+        assert (refused.status_code, list(refused.json())) == (403, ["forbidden"]), verb
+    assert (await bob.get(f"/servers/{made['id']}"))["server"]["status"] == "ACTIVE"

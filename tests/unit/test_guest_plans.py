@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,12 @@ async def test_claims_of_jobs_long_ended_are_forgotten(tmp_path: Path) -> None:
         agent._check_epoch(Request(id=number, call="x", args=raw, resource=f"job-{number}", epoch=1))
     assert len(agent._epochs) <= 10_000
     assert "job-19999" in agent._epochs
+
+
+async def test_a_lock_lasts_as_long_as_somebody_has_it(tmp_path: Path) -> None:
+    """Regression: one stayed for each server that the node ever had."""
+    made = guests(tmp_path)
+    async with made.lock("s"):
+        assert made.lock("s").locked()
+    gc.collect()
+    assert not made._locks

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -77,7 +78,7 @@ class Guests:
         self._metadata = metadata
         self._plans: dict[str, GuestPlan] = {}
         self._specs: dict[str, GuestSpec] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self) -> None:
         """Read the plans of an earlier run, and serve their metadata again. Called once, before anything else."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trilith.commands import blobs, images
+from trilith import errors
+from trilith.commands import blobs, image_limits, images
 from trilith.model.guest import Pillar
 from trilith.model.image import Image
 from trilith.model.record import Actor
@@ -48,7 +49,14 @@ def let_go(tx: Tx, server: Server, root: RootImage | None) -> None:
 
 
 def begin_image(tx: Tx, actor: Actor, server: Server, *, name: str, owner: str, properties: dict[str, str]) -> Image:
-    """The record of an image of the server's root, `saving`. properties: beside those of the server's image."""
+    """The record of an image of the server's root, `saving`. properties: beside those of the server's image.
+
+    Raises QuotaExceeded over the owner's limits of images (Nova's own answer to Glance's 413).
+    """
+    try:
+        image_limits.check(tx, owner, image_count_total=1, image_size_total=0, image_count_uploading=1)
+    except errors.TooLarge as err:
+        raise errors.QuotaExceeded(err.message, hint=err.hint) from err
     source = tx.find(Image, server.image_id)
     own = {k: v for k, v in server.image_properties.items() if not k.startswith(("trilith_build", COPIED))}
     return images.begin_snapshot(

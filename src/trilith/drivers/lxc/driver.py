@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from trilith.drivers.contract import ComputeCapabilities, Terminal
 from trilith.drivers.lxc import config, host, inside, layout, nics, power, shell, state, tool, words
@@ -66,7 +67,7 @@ class LxcDriver:
         )
         self._watch = Watch(self._node.paths, self._node.known)
         self._consoles = Consoles()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._soft = soft_reboot_seconds
 
     async def open(self) -> None:
@@ -164,7 +165,6 @@ class LxcDriver:
             for name in (server_id, f"{server_id}.frozen", inside.rescue_layer(server_id)):
                 await self._node.pool.remove(name)
             await asyncio.to_thread(layout.wipe, self._node, server_id, home)
-        self._locks.pop(server_id, None)
 
     async def facts(self, server_id: str = "") -> list[GuestFacts]:
         def look() -> list[GuestFacts]:
