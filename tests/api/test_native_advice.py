@@ -72,6 +72,10 @@ async def test_what_was_measured_here_stands_in_place_of_claims(cloud: ApiCloud)
     assert found.grounds.measured == ("sim-1", "sim-2")
     assert found.grounds.host is not None
     assert found.grounds.host.cpu == "a processor"
+    assert any(kind.traits for kind in found.grounds.kinds)
+    theirs = (await advice(await member(cloud), workload={})).grounds
+    assert theirs.host is None
+    assert not any(kind.traits for kind in theirs.kinds)
 
 
 async def test_an_image_and_a_flavor_are_read_for_what_they_demand(cloud: ApiCloud) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trilith.placement.advisor.answer import Answer
 
 #: characters of a workload's file, which the API bounds
-_LARGEST = 262_144
+_LARGEST = 65_536
 
 
 class Language(StrEnum):

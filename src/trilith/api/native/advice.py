@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -27,7 +28,7 @@ _PATIENCE = 10.0
 class Document(msgspec.Struct, forbid_unknown_fields=True):
     """A workload as YAML. source: what messages call it, as a file's name."""
 
-    text: Annotated[str, msgspec.Meta(max_length=262_144)]
+    text: Annotated[str, msgspec.Meta(max_length=65_536)]
     source: Annotated[str, msgspec.Meta(max_length=255)] = "the workload"
 
 
@@ -60,19 +61,34 @@ async def advise(call: Call) -> Answer:
         return await _of_server(call, asked.server)
     if asked.image is not UNSET and asked.flavor is not UNSET:
         image, flavor = checked_image(asked.image), asked.flavor
-        return await call.read(
+        found = await call.read(
             lambda r: advice.for_request(r, adviser, cloud, call.actor, image_id=image, flavor_id=flavor)
         )
+        return _shown(call, found)
     if asked.image is not UNSET or asked.flavor is not UNSET:
         raise errors.Invalid(
             "An image is asked about with its flavor.", field="flavor" if asked.flavor is UNSET else "image"
         )
-    if asked.document is not UNSET:
-        workload = workload_of_yaml(asked.document.text, asked.document.source)
-    else:
-        assert asked.workload is not UNSET
-        workload = workload_of_fields(asked.workload)
-    return await call.read(lambda r: advice.for_workload(r, adviser, cloud, workload))
+    document, fields = asked.document, asked.workload
+
+    def body(reader: Reader) -> Answer:
+        # here and not before: a long document takes its time, which the event loop has not
+        if document is not UNSET:
+            workload = workload_of_yaml(document.text, document.source)
+        else:
+            assert fields is not UNSET
+            workload = workload_of_fields(fields)
+        return advice.for_workload(reader, adviser, cloud, workload)
+
+    return _shown(call, await call.read(body))
+
+
+def _shown(call: Call, found: Answer) -> Answer:
+    """What machines are made of is for those who may list them."""
+    if call.can("trilith:nodes:list"):
+        return found
+    kinds = tuple(replace(kind, traits=()) for kind in found.grounds.kinds)
+    return replace(found, grounds=replace(found.grounds, host=None, rules_file="", kinds=kinds))
 
 
 async def _of_server(call: Call, server_id: str) -> Answer:
@@ -89,4 +105,4 @@ async def _of_server(call: Call, server_id: str) -> Answer:
         server.node, "guest.state", ServerArgs(server.id), GuestFacts, timeout=_PATIENCE
     )
     adviser, cloud = call.host.services.adviser, call.host.settings.region
-    return await call.read(lambda r: advice.for_server(r, adviser, cloud, server, facts))
+    return _shown(call, await call.read(lambda r: advice.for_server(r, adviser, cloud, server, facts)))

@@ -69,7 +69,10 @@ class NodeKind:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounds:
     """What the advice stands on. nodes: in service. measured: nodes whose figures were measured; host: that of the
-    latest. at, measured_at: UTC, "" for never. rules_file: the operator's, "" for none."""
+    latest. at, measured_at: UTC, "" for never. rules_file: the operator's, "" for none.
+
+    host, rules_file and the traits of kinds are for those who may list nodes.
+    """
 
     cloud: str
     version: str
