@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,17 @@ def settings_of(state: Path) -> Settings:
     return Settings(state=state, simulated=2, public_url="http://testserver")
 
 
+@asynccontextmanager
+async def running_cloud(settings: Settings) -> AsyncIterator[ApiCloud]:
+    async with start_cloud(settings, admin_password=PASSWORD) as running:
+        transport = httpx.ASGITransport(app=running.api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            yield ApiCloud(running, client)
+
+
 @pytest.fixture
 async def cloud(tmp_path: Path, first_start: Path) -> AsyncIterator[ApiCloud]:
     state = tmp_path / "state"
     shutil.copytree(first_start, state, ignore=shutil.ignore_patterns("*.sock"))
-    async with start_cloud(settings_of(state), admin_password=PASSWORD) as running:
-        transport = httpx.ASGITransport(app=running.api)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield ApiCloud(running, client)
+    async with running_cloud(settings_of(state)) as made:
+        yield made

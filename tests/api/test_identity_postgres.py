@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.api.conftest import PASSWORD, ApiCloud
+from tests.api.conftest import ApiCloud, running_cloud
+from tests.api.postgres_cloud import server  # noqa: F401  a fixture
 from tests.api.test_identity_resources import (  # noqa: F401  collected here again
     admin,
     member,
@@ -32,28 +32,15 @@ from tests.api.test_identity_secrets import (  # noqa: F401  collected here agai
 )
 from tests.api.test_identity_surface import test_odd_requests_get_a_4xx_in_keystones_form  # noqa: F401
 from tests.postgres_server import PostgresServer
-from trilith.app import cloud as start_cloud
 from trilith.config import Settings
 
 pytestmark = pytest.mark.postgres
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    running = PostgresServer()
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
-
-
 @pytest.fixture
-async def cloud(tmp_path: Path, server: PostgresServer) -> AsyncIterator[ApiCloud]:
+async def cloud(tmp_path: Path, server: PostgresServer) -> AsyncIterator[ApiCloud]:  # noqa: F811
     settings = Settings(
         state=tmp_path / "state", simulated=1, public_url="http://testserver", database=server.database()
     )
-    async with start_cloud(settings, admin_password=PASSWORD) as running:
-        transport = httpx.ASGITransport(app=running.api)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield ApiCloud(running, client)
+    async with running_cloud(settings) as made:
+        yield made

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.api.conftest import PASSWORD, ApiCloud
+from tests.api.conftest import ApiCloud, running_cloud
+from tests.api.postgres_cloud import server  # noqa: F401  a fixture
 from tests.api.test_image_metadefs import (  # noqa: F401  collected here again
     test_a_namespace_with_all_its_parts,
     test_pages_follow_each_other,
@@ -22,20 +22,9 @@ from tests.api.test_image_stores import (  # noqa: F401  collected here again
     web,
 )
 from tests.postgres_server import PostgresServer
-from trilith.app import cloud as start_cloud
 from trilith.config import Settings
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    running = PostgresServer()
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture
@@ -49,10 +38,8 @@ async def cloud(tmp_path: Path, server: PostgresServer, web: Web) -> AsyncIterat
         image_import_allow=(web.place,),
         image_locations=True,
     )
-    async with start_cloud(settings, admin_password=PASSWORD) as running:
-        transport = httpx.ASGITransport(app=running.api)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield ApiCloud(running, client)
+    async with running_cloud(settings) as made:
+        yield made
 
 
 @pytest.fixture

@@ -459,3 +459,14 @@ def test_the_clouds_words_are_told_whole(details: str | None, text: str, words: 
             self.details = details
 
     assert client._words(Said()) == words
+
+
+def test_names_of_others_do_not_steer_the_terminal_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda text, **_: asked.append(text))
+    screen.confirm("Delete", ["web\x1b[2J\x1b]0;gone\x07", "two"], yes=False)
+    screen.confirm("Delete", ["three"], yes=True)
+    assert len(asked) == 1
+    assert "\x1b" not in asked[0]
+    assert asked[0].startswith("Delete web")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -128,13 +127,7 @@ def delete(
     with connect(os_cloud, clouds_yaml) as cloud:
         compute = cloud.sdk.compute
         found = [cloud.find(compute.find_flavor, n, "flavor", "trilith flavor list") for n in names]
-        if not yes and sys.stdin.isatty():
-            typer.confirm(f"Delete {', '.join(f.name for f in found)}?", abort=True, err=True)
+        screen.confirm("Delete", (f.name for f in found), yes=yes)
         for flavor in found:
             compute.delete_flavor(flavor.id)
-    rows = [{"id": f.id, "name": f.name} for f in found]
-    screen.answer(
-        {"deleted": rows},
-        as_json=as_json,
-        text=lambda: screen.line("\n".join(f"{screen.printable(r['name'])}: deleted" for r in rows)),
-    )
+    screen.deleted(found, as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -317,13 +316,7 @@ def delete(
 
     with connect(os_cloud, clouds_yaml) as cloud:
         found = [cloud.find(cloud.sdk.image.find_image, n, "image", "trilith image list") for n in names]
-        if not yes and sys.stdin.isatty():
-            typer.confirm(f"Delete {', '.join(i.name or i.id for i in found)}?", abort=True, err=True)
+        screen.confirm("Delete", (i.name or i.id for i in found), yes=yes)
         for image in found:
             cloud.sdk.image.delete_image(image.id)
-    rows = [{"id": i.id, "name": i.name} for i in found]
-    screen.answer(
-        {"deleted": rows},
-        as_json=as_json,
-        text=lambda: screen.line("\n".join(f"{screen.printable(r['name'] or r['id'])}: deleted" for r in rows)),
-    )
+    screen.deleted(found, as_json=as_json)

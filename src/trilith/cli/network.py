@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -189,18 +188,12 @@ def delete(
 
     with connect(os_cloud, clouds_yaml) as cloud:
         found = [_find(cloud, n) for n in names]
-        if not yes and sys.stdin.isatty():
-            typer.confirm(f"Delete {', '.join(n.name or n.id for n in found)}?", abort=True, err=True)
+        screen.confirm("Delete", (n.name or n.id for n in found), yes=yes)
         with screen.progress() as steps:
             for network in found:
                 _refuse_used(cloud, network)
                 _remove(cloud, network, steps)
-    rows = [{"id": n.id, "name": n.name} for n in found]
-    screen.answer(
-        {"deleted": rows},
-        as_json=as_json,
-        text=lambda: screen.line("\n".join(f"{screen.printable(r['name'] or r['id'])}: deleted" for r in rows)),
-    )
+    screen.deleted(found, as_json=as_json)
 
 
 def _refuse_used(cloud: Cloud, network: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,22 @@ def progress() -> Iterator[Steps]:
             steps.drop()
             raise
         steps.finish()
+
+
+def confirm(what: str, names: Iterable[str], *, yes: bool) -> None:
+    """Ask on a terminal before something goes; what: the verb. Others may have given the names. Raises typer.Abort."""
+    if yes or not sys.stdin.isatty():
+        return
+    import typer
+
+    typer.confirm(f"{what} {', '.join(map(printable, names))}?", abort=True, err=True)
+
+
+def deleted(found: Iterable[Any], *, as_json: bool) -> None:
+    """The answer of a command that deleted these: each has an id and, mostly, a name."""
+    rows = [{"id": one.id, "name": one.name} for one in found]
+    text = "\n".join(f"{printable(row['name'] or row['id'])}: deleted" for row in rows)
+    answer({"deleted": rows}, as_json=as_json, text=lambda: line(text))
 
 
 def answer(value: Any, *, as_json: bool, text: Callable[[], None]) -> None:

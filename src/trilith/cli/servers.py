@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -177,9 +176,7 @@ def delete(
 
     with connect(os_cloud, clouds_yaml) as cloud:
         servers = {s.id: s for s in (cloud.server(n) for n in names)}
-        if not yes and sys.stdin.isatty():
-            listed = ", ".join(screen.printable(s.name or s.id) for s in servers.values())
-            typer.confirm(f"Delete {listed}?", abort=True, err=True)
+        screen.confirm("Delete", (s.name or s.id for s in servers.values()), yes=yes)
         done: list[dict[str, Any]] = []
         failed: list[str] = []
         with screen.progress() as steps:
