@@ -15,6 +15,7 @@ from trilith.agent.wire import Request
 from trilith.drivers.simulated.compute import SimulatedCompute
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
 from trilith.drivers.simulated.storage import SimulatedStorage
+from trilith.jobs.server_copy import clear
 from trilith.model.guest import Pillar
 
 
@@ -65,3 +66,13 @@ async def test_a_lock_lasts_as_long_as_somebody_has_it(tmp_path: Path) -> None:
         assert made.lock("s").locked()
     gc.collect()
     assert not made._locks
+
+
+def test_a_copy_that_was_cut_off_is_cleared_with_what_its_tool_had_begun(tmp_path: Path) -> None:
+    """Regression: after a crash whole disks stayed beside the place that was cleared."""
+    begun = ("snapshot-a", "snapshot-a.partial", "snapshot-a.part")
+    for name in (*begun, "snapshot-b.partial"):
+        (tmp_path / "incoming").mkdir(exist_ok=True)
+        (tmp_path / "incoming" / name).write_bytes(b"x")
+    clear(tmp_path / "incoming" / "snapshot-a")
+    assert [p.name for p in (tmp_path / "incoming").iterdir()] == ["snapshot-b.partial"]

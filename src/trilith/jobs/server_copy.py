@@ -43,5 +43,7 @@ async def copy_root(context: Context[Any], found: Server, node: str, path: Path,
 
 
 def clear(path: Path) -> None:
+    """Nothing of a copy is left, nor what a node had begun beside it (NAME.part, NAME.partial) when it died."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    for begun in (path, *path.parent.glob(f"{path.name}.*")):
+        begun.unlink(missing_ok=True)
