@@ -121,3 +121,24 @@ async def test_a_group_holds_as_many_servers_of_a_user_as_the_quota_says(cloud: 
     del body["server"]["max_count"]
     codes = [(await bob.ask("POST", "/servers", json=body)).status_code for _ in range(3)]
     assert codes == [202, 202, 403]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_kernel_of_another_projects_image_boots_nothing(cloud: ApiCloud, there: bool) -> None:
+    """Regression: an image property named any data of the cloud by its hash, and what is not there was a 404."""
+    _, alpha = await cloud.user("alice", "alpha")
+    bob = await member(cloud, "bob", "beta")
+    _, beta = await cloud.user("bob", "beta")
+    other = await _other(bob, "")
+
+    def body(tx: Tx) -> str:
+        theirs, mine = tx.first(Image, name="tiny"), tx.get(Image, other)
+        assert theirs is not None
+        tx.change(theirs, owner=alpha, visibility="private")
+        kernel = theirs.sha256 if there else "0" * 64
+        return tx.change(mine, owner=beta, properties=mine.properties | {"trilith_kernel": kernel}).id
+
+    image_id = await cloud.store.write(body)
+    wanted = {"server": {"name": "x", "flavorRef": await bob.flavor(), "imageRef": image_id}}
+    answer = await bob.ask("POST", "/servers", json=wanted)
+    assert (answer.status_code, list(answer.json())) == (400, ["badRequest"]), answer.text

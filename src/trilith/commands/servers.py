@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilith import errors
-from trilith.commands import blobs, consoles, quota, server_groups, server_networks
+from trilith.commands import blobs, consoles, quota, server_groups, server_networks, server_root
 from trilith.commands.adviser import Adviser
 from trilith.commands.server_networks import NetworkRequest
 from trilith.jobs import arguments as args
 from trilith.jobs.submit import cancel, submit
 from trilith.model import server as model
 from trilith.model.guest import PowerState
-from trilith.model.image import Image, ImageMember, ImageState
+from trilith.model.image import BlobReference, Image, ImageMember, ImageState
 from trilith.model.job import FINAL, Job
 from trilith.model.node import Node
 from trilith.model.record import CLOUD, Actor
@@ -184,11 +184,27 @@ def usable_image(reader: Reader, actor: Actor, image_id: str) -> Image:
             hint=image.message or "Try again when its task has ended.",
             field="imageRef",
         )
+    kernel = image.properties.get(server_root.KERNEL, "")
+    if kernel and not _kernel_shown(reader, actor, image, kernel):
+        raise errors.Invalid(
+            f"The kernel of image {image_id} is of no image that could be found.",
+            hint=f"{server_root.KERNEL} is the SHA-256 of an image's data.",
+            field="imageRef",
+        )
     if not forms_allow(image.disk_format, image.properties):
         raise errors.Invalid(
             f"Image {image_id} has the disk format {image.disk_format}, which boots on no pillar.", field="imageRef"
         )
     return image
+
+
+def _kernel_shown(reader: Reader, actor: Actor, image: Image, sha256: str) -> bool:
+    """Whether the image keeps that data itself, as one of a server's root does, or another does that the actor sees."""
+    holders = reader.select(BlobReference, sha256=sha256)
+    if any(held.holder_id == image.id for held in holders):
+        return True
+    others = [held.holder_id for held in holders if held.holder_kind == "image"]
+    return any(_shown(reader, actor, other) for other in (reader.select(Image, id=others) if others else ()))
 
 
 def _shown(reader: Reader, actor: Actor, image: Image) -> bool:
