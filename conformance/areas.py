@@ -39,13 +39,16 @@ EXCLUDED: dict[str, str] = {
         ),
         "stores an LDAP server, or a driver of any name, for a domain: there is no LDAP, so it would have no effect",
     ),
+    "tempest.api.compute.admin.test_create_server.ServersWithSpecificFlavorTestJSON."
+    "test_verify_created_server_ephemeral_disk": _EPHEMERAL,
+    "tempest.api.compute.admin.test_migrations.MigrationsAdminTest.test_cold_migration_with_swap": _EPHEMERAL,
     "tempest.scenario.test_network_qos_placement.MinBwAllocationPlacementTest."
     "test_qos_min_bw_allocation_update_policy_from_zero": "wants a promise of bandwidth to a running server that its "
     "node is not asked for: here the node is, and the promise holds (tests/api/test_minimum_bandwidth.py)",
 }
 #: what one driver does not run
 EXCLUDED_OF: dict[str, dict[str, str]] = {
-    # each of them passes with VMs or with simulated guests, but the one of ephemeral disks
+    # each of them passes with VMs or with simulated guests
     "lxc": {
         **dict.fromkeys(
             (
@@ -70,12 +73,8 @@ EXCLUDED_OF: dict[str, dict[str, str]] = {
         "tempest.api.compute.servers.test_novnc.NoVNCConsoleTestJSON.": _SCREEN,
         "tempest.api.compute.servers.test_server_actions.ServerActionsTestOtherB.test_get_vnc_console": _SCREEN,
         "tempest.api.compute.servers.test_server_rescue.ServerStableDeviceRescueTest": _BUSES,
-        "tempest.api.compute.admin.test_create_server.ServersWithSpecificFlavorTestJSON."
-        "test_verify_created_server_ephemeral_disk": _EPHEMERAL,
     },
     "libvirt": {
-        "tempest.api.compute.admin.test_create_server.ServersWithSpecificFlavorTestJSON."
-        "test_verify_created_server_ephemeral_disk": _EPHEMERAL,
         "tempest.api.compute.servers.test_server_rescue.ServerStableDeviceRescueTestIDE.": "a q35 machine has no IDE: "
         "a rescue that asks for it is answered with 400",
     },
