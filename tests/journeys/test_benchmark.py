@@ -46,9 +46,13 @@ class Command:
         full = [*_ARGV, "pillars", "--quick", "--samples", "1", "--state", str(self.cloud.state), "--json", *argv]
         return subprocess.Popen(full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env)
 
-    def run(self, *argv: str) -> Any:
+    def run(self, *argv: str, timeout: float = 300) -> Any:
         child = self.start(*argv)
-        said, errors = child.communicate(timeout=300)
+        try:
+            said, errors = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            raise AssertionError(f"not within {timeout} s: {child.communicate()[1]}") from None
         assert child.returncode == 0, errors
         return json.loads(said)
 
@@ -198,7 +202,7 @@ def test_without_its_image_it_is_refused_before_anything_is_made(command: Comman
 def test_linux_under_emulation_is_kept_as_emulated(command: Command) -> None:
     if "CUSTOM_KVM_LINUX" in _traits(command):
         pytest.skip("Linux runs under KVM here")
-    found = command.run("--pillar", "kvm", "--emulated")
+    found = command.run("--pillar", "kvm", "--emulated", timeout=1000)
     assert command.latency_used()["kvm"]["figure"]["samples"] == 0, "what was emulated stands for nothing"
     linux = next(f for f in found["figures"] if f["guest"] == "linux")
     assert linux["emulated"]
