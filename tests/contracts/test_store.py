@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from trilith import errors
-from trilith.model.identity import Project
+from trilith.model.identity import Project, Role
 from trilith.model.record import Actor, Change
 from trilith.model.server import FlavorData, Server, ServerState
 from trilith.store import cursor as cursors
@@ -124,6 +124,19 @@ async def test_a_deleted_server_leaves_a_tombstone_until_it_is_purged(store: Sto
     assert grave.deleted_at > 0
     await store.prune(Cutoffs(tombstones=time.time() + 1))
     assert await store.read(lambda r: r.find(Server, made.id, dead=True)) is None
+
+
+async def test_writers_that_make_the_same_row_find_the_firsts(store: Store) -> None:
+    """Each looks, finds nothing and makes it: one row, and nobody is refused."""
+
+    def ensure(tx: Tx) -> str:
+        found = tx.first(Role, name="same", domain_id="")
+        return found.id if found else tx.add(Role(id=new_id(), name="same")).id
+
+    made = await asyncio.gather(*(store.write(ensure) for _ in range(6)))
+    assert len(set(made)) == 1
+    with pytest.raises(errors.Conflict):
+        await store.write(lambda tx: tx.add(Role(id=new_id(), name="same")))
 
 
 async def test_the_feed_is_what_the_table_says(store: Store) -> None:

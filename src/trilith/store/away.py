@@ -65,7 +65,8 @@ def of_postgres(err: BaseException) -> errors.DatabaseAway | None:
             away = isinstance(cause, OSError)
     if not away:
         return None
-    return errors.DatabaseAway(f"The database does not answer: {cause or type(err).__name__}.", hint=_AGAIN)
+    words = "connecting takes too long" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
+    return errors.DatabaseAway(f"The database does not answer: {words}.", hint=_AGAIN)
 
 
 @asynccontextmanager

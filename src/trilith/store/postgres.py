@@ -34,6 +34,8 @@ _LEADER = 0x7472696C  # "tril"
 #: 40001 serialization_failure, 40P01 deadlock_detected: the body runs again
 _RETRY = {"40001", "40P01"}
 _XMIN = sa.text("txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+#: attempts of a body beside others that make the same row: each of them can come in between once
+_SAME_ROW = 4
 #: seconds until the first look again after a notify that showed no row yet; doubled up to 1
 _SOON = 0.02
 #: seconds between attempts to get the wake-up connection back, and at most between looks without it
@@ -133,6 +135,10 @@ class PostgresStore:
                 except errors.Outrun:
                     # read again, what fn changes may be as good as before; a row that fn did not read itself is not
                     if attempt == attempts - 1:
+                        raise
+                except errors.Conflict as err:
+                    # made by another writer after fn had looked: fn finds it now, or refuses it in its own words
+                    if not isinstance(err.__cause__, sa.exc.IntegrityError) or attempt >= _SAME_ROW:
                         raise
             raise AssertionError("unreachable")
 
