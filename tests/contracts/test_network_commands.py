@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from trilith import errors
 from trilith.commands import (
@@ -90,6 +91,45 @@ async def test_the_last_address_is_given_once(store: Store) -> None:
     again = await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id))
     assert again.fixed_ips == gone.fixed_ips
     assert await store.read(lambda r: r.count(IpAddress, subnet_id=subnet.id)) == 13
+
+
+def _linger(tx: Tx) -> None:
+    """Let the others begin; SQLite's writers take turns."""
+    if tx.conn.dialect.name == "postgresql":
+        tx.conn.execute(sa.text("SELECT pg_sleep(0.3)"))
+
+
+@pytest.mark.parametrize("what", ["port", "subnet", "address"])
+async def test_nothing_is_made_on_what_is_deleted_at_the_same_time(store: Store, what: str) -> None:
+    network, subnet = await store.write(inside)
+    port = await store.write(lambda tx: ports.create_port(tx, project_id=P, network_id=network.id, fixed_ips=()))
+    if what != "address":
+        await store.write(lambda tx: ports.delete_port(tx, port))
+
+    def make(tx: Tx) -> None:
+        if what == "port":
+            ports.create_port(tx, project_id=P, network_id=network.id)
+        elif what == "subnet":
+            subnets.create_subnet(tx, tx.get(Network, network.id), project_id=P, cidr="10.9.0.0/24")
+        else:
+            wanted = (FixedIp(subnet_id=subnet.id, ip_address=""),)
+            ports.update_port(tx, tx.get(Port, port.id), fixed_ips=wanted)
+        _linger(tx)
+
+    def delete(tx: Tx) -> None:
+        if what == "address":
+            subnets.delete_subnet(tx, tx.get(Subnet, subnet.id))
+        else:
+            networks.delete_network(tx, tx.get(Network, network.id))
+        _linger(tx)
+
+    results = await asyncio.gather(store.write(make), store.write(delete), return_exceptions=True)
+    assert all(r is None or isinstance(r, errors.Missing | errors.Conflict | errors.Invalid) for r in results), results
+    left = await store.read(lambda r: {n.id for n in r.select(Network)})
+    assert {p.network_id for p in await store.read(lambda r: r.select(Port))} <= left
+    assert {s.network_id for s in await store.read(lambda r: r.select(Subnet))} <= left
+    known = await store.read(lambda r: {s.id for s in r.select(Subnet)})
+    assert {a.subnet_id for a in await store.read(lambda r: r.select(IpAddress))} <= known
 
 
 async def test_the_quota_holds_against_requests_at_once(store: Store) -> None:

@@ -227,6 +227,7 @@ def _check_unshare(tx: Tx, network: Network) -> None:
 
 def delete_network(tx: Tx, network: Network) -> None:
     """With its subnets, metadata port and floating IPs that nobody uses. Raises NetworkInUse."""
+    tx.hold(network)
     for floating in tx.select(FloatingIp, floating_network_id=network.id, port_id=""):
         floating_ips.delete(tx, floating)
     t = REGISTRY[Port].table.c

@@ -89,7 +89,7 @@ def create_port(
     IpAddressGenerationFailure, InvalidIpForSubnet, InvalidIpForNetwork, OverQuota, InvalidInput (DHCP options).
     """
     network = network or tx.find(Network, network_id)
-    if network is None:
+    if network is None or (network.seq and not tx.hold(network, shared=True)):
         raise NetworkNotFound(f"Network {network_id} could not be found.", field="network_id")
     if not is_service(device_owner):
         network_quota.charge(tx, project_id, "port")
@@ -202,6 +202,8 @@ def update_port(
     if dhcp_options is not UNSET:
         changes["dhcp_options"] = _merge(port.dhcp_options, dhcp_options)
     if fixed_ips is not UNSET:
+        if fixed_ips:
+            tx.hold(tx.get(Network, port.network_id), shared=True)  # before its subnets are looked at
         changes["fixed_ips"] = assign(
             tx,
             subnets_of(tx, port.network_id),

@@ -18,6 +18,7 @@ from trilith.commands.network_faults import (
     InvalidInput,
     IpAddressGenerationFailure,
     IpAddressInUse,
+    NetworkNotFound,
     OutOfBoundsAllocationPool,
     OverlappingAllocationPools,
     SubnetInUse,
@@ -61,6 +62,9 @@ def create_subnet(
         raise InvalidInput(
             f"Invalid input for operation: cidr {cidr} does not match the ip_version '{ip_version}'.", field="cidr"
         )
+    # alone: of two subnets at once that overlap the second finds the first
+    if not tx.hold(network):
+        raise NetworkNotFound(f"Network {network.id} could not be found.", field="network_id")
     _check_overlap(tx, network, prefix)
     _check_modes(prefix, ipv6_ra_mode, ipv6_address_mode, dhcp)
     gateway_ip = _gateway(prefix, gateway)
@@ -152,6 +156,7 @@ def update_subnet(
 
 def delete_subnet(tx: Tx, subnet: Subnet) -> None:
     """Addresses that guests make themselves go with it. Raises SubnetInUse for any other."""
+    tx.hold(tx.get(Network, subnet.network_id))
     users = tx.select(Port, id=_ports_on(tx, subnet.id))
     for port in users:
         own_making = addresses.is_auto(subnet) and not port.device_owner.startswith("network:router")

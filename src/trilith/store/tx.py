@@ -166,6 +166,18 @@ class Tx(Reader):
         self._touch(mapped, Change.DELETED if "deleted_at" in changes else Change.UPDATED, record)
         return record
 
+    def hold(self, record: Record, *, shared: bool = False) -> bool:
+        """Keep others from removing the record until this transaction ends; False when one just did.
+
+        Who makes something that rests on it holds it shared, who removes it holds it alone, before looking at what
+        rests on it: else both see what they want, and one of them is wrong. SQLite has one writer, who holds all.
+        """
+        if self.conn.dialect.name != "postgresql":
+            return True
+        t = REGISTRY[type(record)].table
+        lock = sa.select(t.c.seq).where(t.c.id == record.id).with_for_update(read=shared, key_share=shared)
+        return self.conn.execute(lock).first() is not None
+
     def remove(self, record: Record) -> None:
         """Delete, leaving a tombstone where the noun keeps them. Raises Outrun when another writer was first: what goes
         with the record (a quota that is given back) is done once."""
