@@ -173,7 +173,7 @@ table_of(
     n.SecurityGroupRule,
     "security_group_rules",
     noun="security_group_rule",
-    index=(("security_group_id",), ("remote_group_id",)),
+    index=(("security_group_id",), ("remote_group_id",), ("project_id",)),
 )
 table_of(n.AddressScope, "address_scopes", noun="address_scope", index=(("project_id",),))
 table_of(n.SubnetPool, "subnet_pools", noun="subnetpool", index=(("project_id",),))

@@ -456,6 +456,7 @@ def upgrade() -> None:
         "description:text",
     )
     index("security_group_rules_id", "security_group_rules", "id", unique=True)
+    index("security_group_rules_project_id", "security_group_rules", "project_id")
     index("security_group_rules_remote_group_id", "security_group_rules", "remote_group_id")
     index("security_group_rules_security_group_id", "security_group_rules", "security_group_id")
     table(
