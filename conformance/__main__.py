@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from conformance import areas, cloud, report, tempest
@@ -75,7 +76,7 @@ def _against(
     folder = Path(tempfile.mkdtemp(prefix="tc", dir="/tmp"))
     try:
         with _opened(given, folder, any_format=any_format, unified_limits=unified_limits) as target:
-            tempest.workspace(folder, render(target, folder))
+            tempest.workspace(folder, render(replace(target, volumes=given.area == ["volume"]), folder))
             chosen, left_out = _chosen(given, folder, only)
             if not given.zero:
                 tempest.remember(folder)

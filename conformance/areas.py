@@ -12,6 +12,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     "image": ("tempest.api.image.",),
     "network": ("tempest.api.network.",),
     "compute": ("tempest.api.compute.",),
+    "volume": ("tempest.api.volume.",),
     "serial": ("tempest.serial_tests.",),
     "scenario": ("tempest.scenario.",),
 }

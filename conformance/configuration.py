@@ -49,6 +49,7 @@ class Target:
     unified_limits: bool = False  # servers are counted by Keystone's limits
     containers: bool = False  # its guests are
     emulated: bool = False  # its guests' CPUs are: what a guest does takes them many times longer
+    volumes: bool = False  # the block storage service is tested
     formats: Path | None = None  # the manifest of images of every disk format
 
 
@@ -70,7 +71,7 @@ def render(target: Target, folder: Path) -> str:
                                      "access_rules": True, "domain_specific_drivers": False,
                                      "immutable_user_source": False},
         "service_available": {"nova": True, "neutron": True, "glance": True,
-                              "cinder": False,  # there is no block storage yet
+                              "cinder": target.volumes,  # its compute tests come with attaching
                               "swift": False,  # nor object storage, which is out of scope
                               "horizon": False},  # its own dashboard's pages are not Horizon's
         "service-clients": {"http_timeout": 60},
@@ -110,6 +111,15 @@ def render(target: Target, folder: Path) -> str:
                                   "manage_locations": True, "http_store_enabled": True, "image_conversion": True,
                                   "store_weight_enabled": True,
                                   "image_format_enforcement": target.enforce_format},
+        "volume": {"backend_names": "sim-1@sim,sim-2@sim", "max_microversion": "latest",
+                   "catalog_type": "block-storage", "build_timeout": 60,
+                   "storage_protocol": "simulated", "vendor_name": "Trilith", "volume_size": 1},
+        "volume-feature-enabled": {
+            # not there yet
+            **dict.fromkeys(("backup", "multi_backend", "manage_snapshot", "manage_volume",
+                             "consistency_group", "volume_image_dep_tests", "instance_locality_enabled"), False),
+            "snapshot": True, "clone": True, "extend_attached_volume": False, "volume_revert": True,
+            "api_extensions": "all"},
         "network": {"public_network_id": target.public_network, "floating_network_name": "public",
                     "project_network_cidr": "10.100.0.0/16", "project_network_mask_bits": 28,
                     "project_network_v6_cidr": "2001:db8::/48", "project_network_v6_mask_bits": 64,

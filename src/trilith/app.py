@@ -20,6 +20,7 @@ from litestar import Litestar
 from trilith import errors
 from trilith.agent.agent import Agent
 from trilith.agent.guests import Guests
+from trilith.agent.volumes import Volumes
 from trilith.api.http.host import Host, build
 from trilith.api.http.policies import Policies
 from trilith.api.http.route import Service
@@ -28,7 +29,7 @@ from trilith.cluster import cache_watch
 from trilith.cluster.cache_watch import IDENTITY
 from trilith.cluster.links import Links
 from trilith.cluster.nodes import Nodes
-from trilith.commands import blobs, quota, server_details, unified_limits
+from trilith.commands import blobs, quota, server_details, unified_limits, volume_pools, volume_types
 from trilith.commands import first_start as first_start_of
 from trilith.commands.adviser import Adviser, read_rules
 from trilith.commands.bootstrap import bootstrap
@@ -40,10 +41,12 @@ from trilith.drivers.simulated.compute import SimulatedCompute
 from trilith.drivers.simulated.fabric import SimulatedNetwork, SimulatedSwitch
 from trilith.drivers.simulated.pillars import pillars_of
 from trilith.drivers.simulated.storage import SimulatedStorage
+from trilith.drivers.simulated.volumes import SimulatedVolumes
 from trilith.drivers.storage.convert import convert_image
 from trilith.jobs.engine import Engine
 from trilith.jobs.kinds import KINDS
 from trilith.jobs.services import Services
+from trilith.model.node import Node
 from trilith.reconcile import retention
 from trilith.reconcile.networks import NetworkReconciler
 from trilith.reconcile.plans import PlanReconciler
@@ -61,7 +64,7 @@ log = structlog.get_logger("cloud")
 _ADMIN_PASSWORD = "admin.password"
 
 #: every API on the one port; the table of each is in its routes.py
-API_MODULES = ("identity", "compute", "placement", "network", "image", "console", "native")
+API_MODULES = ("identity", "compute", "placement", "network", "image", "volume", "console", "native")
 
 
 @dataclass
@@ -92,6 +95,12 @@ def api_services() -> list[Service]:
     return [importlib.import_module(f"trilith.api.{name}.routes").SERVICE for name in API_MODULES]
 
 
+def _ensure(tx: Tx, node: Node, settings: Settings) -> None:
+    """What a node's facts mean to placement, of servers and of volumes."""
+    ensure_node(tx, node, settings)
+    volume_pools.ensure(tx, node)
+
+
 def open_store(settings: Settings, sealer: Sealer) -> Store:
     if settings.database:
         from trilith.store.postgres import PostgresStore
@@ -116,10 +125,11 @@ async def cloud(settings: Settings, *, admin_password: str = "") -> AsyncIterato
         stack.push_async_callback(store.close)
         await first_start(store, sealer, settings, admin_password)
         await fill(store, settings)
+        await store.write(lambda tx: volume_types.default_of(tx).id)
         await store.write(lambda tx: unified_limits.choose(tx, settings.quota_driver, quota.DEFAULTS, settings.region))
         cloud_id = await store.read(lambda r: r.setting("cloud.id")) or ""
 
-        nodes = Nodes(store, settings, ensure_node)
+        nodes = Nodes(store, settings, _ensure)
         reconciler = ServerReconciler()
         links = Links(
             cloud_id=cloud_id,
@@ -278,8 +288,9 @@ def simulated_agent(settings: Settings, cloud_id: str, fabric: SimulatedNetwork,
         config_drives=None,
         metadata=None,
     )
+    volumes = Volumes({"sim": SimulatedVolumes(settings.state / "simulated" / node / "volumes")})
     return Agent(guests, node=node, cloud_id=cloud_id, report_seconds=settings.reconcile_seconds, simulated=True,
-                 bandwidth=settings.bandwidth)  # fmt: skip
+                 bandwidth=settings.bandwidth, volumes=volumes)  # fmt: skip
 
 
 class Tasks:

@@ -94,6 +94,8 @@ class Settings:
     cpu_allocation_ratio: float = 16.0
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
+    #: how often the size of a thin pool may be promised to volumes
+    volume_allocation_ratio: float = 1.0
     #: kbit/s that this node's servers may be promised together (QoS rules minimum_bandwidth), 0 for no promises
     egress_kbps: int = 0
     ingress_kbps: int = 0

@@ -27,7 +27,7 @@ def test_each_flag_is_asked_for() -> None:
     folder = Path(trilith.api.compute.__file__).parent
     source = "\n".join(p.read_text() for p in folder.glob("*.py") if p.name != "microversions.py")
     named = set(re.findall(r'"([a-z0-9_]+)"', source)) | {"boot_tags", "boot_tags_restored"}
-    # of volumes, which are refused alike until there is a block storage service
+    # of volumes, which are refused alike until they can be attached
     lacking = {flag for step in STEPS for flag in step.flags} - named - {"update_attachment"}
     assert lacking == set(), "a step that no handler heeds"
 

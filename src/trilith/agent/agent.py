@@ -19,6 +19,7 @@ from trilith.agent import calls, wire
 from trilith.agent.channels import Channels
 from trilith.agent.guests import Guests
 from trilith.agent.posts import Posts
+from trilith.agent.volumes import Volumes
 from trilith.drivers.contract import ComputeDriver
 from trilith.model.guest import HostFacts
 
@@ -45,8 +46,10 @@ class Agent:
         simulated: bool = False,
         posts: Posts | None = None,
         bandwidth: Mapping[str, int] | None = None,
+        volumes: Volumes | None = None,
     ) -> None:
         self.guests = guests
+        self.volumes = volumes or Volumes({})
         self.node = node
         self.cloud_id = cloud_id
         self._simulated = simulated
@@ -213,4 +216,5 @@ class Agent:
                 str(pillar): tuple(name for name, able in asdict(driver.capabilities).items() if able is True)
                 for pillar, driver in self.guests.computes.items()
             },
+            pools=await self.volumes.facts(),
         )

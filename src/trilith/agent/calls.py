@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from trilith import errors
+from trilith.agent import volumes
 from trilith.drivers.contract import ComputeDriver, GraphicalConsole, PasswordSetter
 from trilith.model.guest import Artefact, BlobSource, ConsoleEndpoint, ExecResult, GuestFacts, ImageForm
 from trilith.model.plan import GuestPlan
@@ -407,6 +408,12 @@ CALLS: dict[str, Call] = {
     "guest.facts": Call(Nothing, _facts, "all servers' facts"),
     "image.realize": Call(ImageArgs, _realize, "make a form of an image"),
     "image.drop": Call(DropArgs, _drop, "remove all forms of an image"),
+    "volume.create": Call(volumes.CreateVolumeArgs, volumes.create, "make a volume, empty or from a source"),
+    "volume.delete": Call(volumes.VolumeArgs, volumes.delete, "remove a volume"),
+    "volume.extend": Call(volumes.VolumeArgs, volumes.extend, "grow a volume"),
+    "volume.snapshot": Call(volumes.VolumeArgs, volumes.snapshot, "keep a volume as it is"),
+    "volume.delete_snapshot": Call(volumes.VolumeArgs, volumes.delete_snapshot, "let a snapshot of a volume go"),
+    "volume.revert": Call(volumes.VolumeArgs, volumes.revert, "put a volume back to a snapshot"),
 }
 
 

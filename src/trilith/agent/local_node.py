@@ -29,6 +29,7 @@ from trilith.agent.lxcfs import PrivateLxcfs
 from trilith.agent.metadata_service import MetadataService
 from trilith.agent.posts import Posts
 from trilith.agent.supervise import DaemonEvent, Supervisor
+from trilith.agent.volumes import Volumes
 from trilith.config import Settings
 from trilith.drivers.contract import ComputeDriver
 from trilith.drivers.libvirt.driver import LibvirtDriver
@@ -36,6 +37,7 @@ from trilith.drivers.libvirt.probe import KvmProbe, probe_kvm
 from trilith.drivers.lxc.driver import LxcDriver
 from trilith.drivers.ovn.local import OvsLocalSwitch, connect_local
 from trilith.drivers.storage.directory import DirStorage
+from trilith.drivers.storage.volume_dir import DirVolumes
 from trilith.model.guest import GuestSpec, Pillar, PowerState
 
 log = structlog.get_logger("node")
@@ -95,6 +97,7 @@ class LocalNode:
             report_seconds=self.settings.reconcile_seconds,
             posts=posts,
             bandwidth=self.settings.bandwidth,
+            volumes=Volumes({"local": DirVolumes(self.state / "volumes", group=_group_id(group))}),
         )
 
     @property
@@ -235,6 +238,11 @@ def run_directory(settings: Settings) -> Path:
         return Path("/run/trilith")
     mark = hashlib.sha256(str(settings.state.resolve()).encode()).hexdigest()[:8]
     return Path(f"/run/trilith-{mark}")
+
+
+def _group_id(name: str) -> int:
+    """-1 where there is none."""
+    return grp.getgrnam(name).gr_gid if _has_group(name) else -1
 
 
 def _has_group(name: str) -> bool:

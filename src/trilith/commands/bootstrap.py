@@ -28,6 +28,8 @@ CATALOG: tuple[tuple[str, str, str], ...] = (
     ("placement", "placement", "/placement"),
     ("neutron", "network", "/network"),
     ("glance", "image", "/image"),
+    ("cinder", "block-storage", "/volume/v3/{project_id}"),
+    ("cinderv3", "volumev3", "/volume/v3/{project_id}"),
 )
 
 #: name, vcpus, MiB, GiB: Nova's classic sizes and a nano one

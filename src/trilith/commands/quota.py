@@ -35,9 +35,18 @@ DEFAULTS: dict[str, int] = {
     "security_group_rule": 100,
     "rbac_policy": 10,
     "address_group": -1,
+    "volumes": 10,
+    "snapshots": 10,
+    "gigabytes": 1000,
+    "per_volume_gigabytes": -1,
+    "backups": 10,
+    "backup_gigabytes": 1000,
+    "groups": 10,
     "trunk": -1,
 }
 
+#: resources of one volume type, as in volumes_fast: unlimited until somebody says otherwise
+OF_TYPES = ("volumes_", "gigabytes_", "snapshots_")
 #: the project whose rows are the defaults (os-quota-class-sets/default)
 CLASS = "class:default"
 
@@ -45,7 +54,7 @@ CLASS = "class:default"
 def limits(reader: Reader, project_id: str, resources: tuple[str, ...]) -> dict[str, int]:
     """The limit of each resource for a project; -1 is unlimited."""
     rows = reader.select(Quota, project_id=(project_id, CLASS), resource=resources)
-    found = {r: DEFAULTS[r] for r in resources}
+    found = {r: DEFAULTS.get(r, -1) if r.startswith(OF_TYPES) else DEFAULTS[r] for r in resources}
     for row in sorted(rows, key=lambda q: q.project_id != CLASS):
         found[row.resource] = row.limit
     if unified_limits.enabled(reader):

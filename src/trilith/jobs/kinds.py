@@ -19,11 +19,12 @@ from trilith.jobs.server_resize import RESIZE
 from trilith.jobs.server_settle import CONFIRM, REVERT
 from trilith.jobs.server_shelve import OFFLOAD, SHELVE, UNSHELVE
 from trilith.jobs.server_snapshot import BACKUP, SNAPSHOT
+from trilith.jobs.volumes import VOLUME_KINDS
 
 _ALL = (
     CREATE, DELETE, *POWER_KINDS, REBUILD, RESIZE, MIGRATE, CONFIRM, REVERT, LIVE_MIGRATE, EVACUATE, SNAPSHOT, BACKUP,
     SHELVE, OFFLOAD, UNSHELVE, RESCUE, UNRESCUE, PASSWORD, ATTACH_PORT, DETACH_PORT, INJECT_NETWORK,
-    PREPARE, IMPORT, LOCATION, CACHE,
+    PREPARE, IMPORT, LOCATION, CACHE, *VOLUME_KINDS,
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

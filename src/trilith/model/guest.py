@@ -172,6 +172,18 @@ class GuestEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """A pool of volumes on a node. total, free: GiB. capabilities: names of its driver's true PoolCapabilities."""
+
+    name: str
+    driver: str
+    total: int
+    free: int
+    shared: bool = False
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """One node as placement needs it: inventories by resource class, traits, and warnings in plain words.
 
@@ -190,6 +202,7 @@ class HostFacts:
     cpu_info: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     capabilities: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    pools: tuple[PoolFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from trilith.model import network_trunks as nt
 from trilith.model import node as nd
 from trilith.model import pillar_figures as pf
 from trilith.model import server as s
+from trilith.model import volume as v
 from trilith.store.mapping import pending, table_of
 
 # identity
@@ -196,6 +197,18 @@ table_of(nt.Trunk, "trunks", noun="trunk", unique=(("port_id",),), index=(("proj
 table_of(nt.SubPort, "sub_ports", unique=(("port_id",), ("trunk_id", "segmentation_id")))
 for _noun in (n.Network, n.Port, n.Router, n.SecurityGroup, na.AddressGroup):
     pending(_noun)
+
+# block storage
+table_of(v.VolumeType, "volume_types", noun="volume_type", unique=(("name",),))
+table_of(v.VolumePool, "volume_pools", noun="volume_pool", index=(("node",),))
+table_of(v.Volume, "volumes", noun="volume", tombstone=True, index=(("project_id",), ("pool",), ("type_id",)))
+table_of(
+    v.VolumeSnapshot,
+    "volume_snapshots",
+    noun="volume_snapshot",
+    tombstone=True,
+    index=(("project_id",), ("volume_id",)),
+)
 
 # jobs
 table_of(j.Job, "jobs", noun="job", index=(("resource_id",), ("state",), ("project_id",), ("finished_at",)))

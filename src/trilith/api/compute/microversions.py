@@ -20,7 +20,7 @@ class Step:
     why: str = ""  # of a step without a flag: why nothing differs here
 
 
-_NO_VOLUMES = "there is no block storage service yet: every request about volumes is refused alike"
+_NO_VOLUMES = "volumes cannot be attached to servers yet: every request about them is refused alike"
 
 STEPS: Final = (
     Step(2, ("keypair_type",), "type of key pairs; create answers 201, delete 204"),

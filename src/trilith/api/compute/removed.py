@@ -1,5 +1,5 @@
 """What Nova removed from all versions of its API: each still answers 410, so that an old client learns that it is not a
-mistake in its path. Volume proxies and snapshots assisted by compute need the block storage service."""
+mistake in its path. Volume proxies and snapshots assisted by compute need attached volumes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CreateSnapshot(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def create_snapshot(call: Call) -> Answer:
-    """400: no server has the volume, as there is no block storage service."""
+    """400: no server has the volume, as volumes cannot be attached yet."""
     volume = call.body.snapshot.volume_id
     raise errors.Invalid(f"The volume {volume} is attached to no server.", field="volume_id")
 

@@ -258,7 +258,7 @@ def _refuse_unserved(call: Call, asked: NewServer) -> None:
 
 def _no_volumes() -> errors.Invalid:
     return errors.Invalid(
-        "Block Device Mapping is Invalid: there is no block storage service, only an image on a local disk boots.",
+        "Block Device Mapping is Invalid: volumes cannot be attached yet, only an image on a local disk boots.",
         field="block_device_mapping_v2",
     )
 

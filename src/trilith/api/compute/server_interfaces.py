@@ -157,7 +157,7 @@ async def list_groups(call: Call) -> GroupsOfServer:
 
 
 async def list_volumes(call: Call) -> dict[str, list[Any]]:
-    """200, none: there is no block storage service; 404."""
+    """200, none: volumes cannot be attached yet; 404."""
     await call.read(lambda r: load(r, call, "os-volumes-attachments:index"))
     return {"volumeAttachments": []}
 
@@ -173,7 +173,7 @@ async def attach_volume(call: Call) -> Answer:
     await call.read(lambda r: load(r, call, "os-volumes-attachments:create"))
     asked = call.body.volumeAttachment
     raise errors.Missing(
-        f"Volume {asked.volumeId} could not be found.", hint="This cloud has no block storage service."
+        f"Volume {asked.volumeId} could not be found.", hint="Volumes cannot be attached to servers yet."
     )
 
 

@@ -552,3 +552,36 @@ def upgrade() -> None:
     )
     index("users_domain_id_name", "users", "domain_id name", unique=True)
     index("users_id", "users", "id", unique=True)
+    table(
+        "volume_pools",
+        RECORD,
+        "node:text driver:text zone:text total:big free:big promised:big shared:bool enabled:bool absent:bool",
+        "capabilities:text",
+    )
+    index("volume_pools_id", "volume_pools", "id", unique=True)
+    index("volume_pools_node", "volume_pools", "node")
+    table(
+        "volume_snapshots",
+        RECORD,
+        "project_id:text user_id:text volume_id:text size:big name:text description:text state:text progress:big",
+        "metadata:text job_id:text message:text",
+    )
+    index("volume_snapshots_dead", "volume_snapshots", "deleted_at", where="deleted_at > 0")
+    index("volume_snapshots_id", "volume_snapshots", "id", unique=True)
+    index("volume_snapshots_project_id", "volume_snapshots", "project_id")
+    index("volume_snapshots_volume_id", "volume_snapshots", "volume_id")
+    table("volume_types", RECORD, "name:text description:text public:bool extra_specs:text projects:text default:bool")
+    index("volume_types_id", "volume_types", "id", unique=True)
+    index("volume_types_name", "volume_types", "name", unique=True)
+    table(
+        "volumes",
+        RECORD,
+        "project_id:text user_id:text size:big name:text description:text state:text type_id:text zone:text",
+        "pool:text bootable:bool multiattach:bool read_only:bool source_volume_id:text snapshot_id:text",
+        "image_id:text metadata:text image_metadata:text job_id:text message:text reason:text",
+    )
+    index("volumes_dead", "volumes", "deleted_at", where="deleted_at > 0")
+    index("volumes_id", "volumes", "id", unique=True)
+    index("volumes_pool", "volumes", "pool")
+    index("volumes_project_id", "volumes", "project_id")
+    index("volumes_type_id", "volumes", "type_id")
