@@ -50,6 +50,20 @@ async def test_an_application_credential_trusts_others_with_no_more_than_it_has(
         await program.do("POST", "/OS-TRUST/trusts", 201, {"trust": ask | {"project_id": alpha, "roles": reader}})
 
 
+async def test_no_method_is_claimed_that_was_not_proved(cloud: ApiCloud) -> None:
+    """Beside an application credential the password was neither looked at nor left out of the token's methods."""
+    alice = Api(cloud, await cloud.member("alice", "alpha"))
+    user_id, _ = await cloud.user("alice", "alpha")
+    path = f"/users/{user_id}/application_credentials"
+    made = (await alice.do("POST", path, 201, {"application_credential": {"name": "a"}}))["application_credential"]
+    given = {"id": made["id"], "secret": made["secret"]}
+    wrong = {"user": {"id": user_id, "password": "wrong"}}
+    identity = {"application_credential": given, "password": wrong}
+    for methods, status in ((["application_credential", "password"], 401), (["application_credential"], 201)):
+        answer = await cloud.client.post(TOKENS, json={"auth": {"identity": identity | {"methods": methods}}})
+        assert answer.status_code == status, answer.text
+
+
 async def test_an_access_token_of_oauth_becomes_no_lasting_key(cloud: ApiCloud, admin: Api) -> None:
     client, _, _ = await delegated(cloud, admin)
     body = {"auth": {"identity": {"methods": ["oauth1"], "oauth1": {}}}}

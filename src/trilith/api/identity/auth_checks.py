@@ -41,6 +41,8 @@ def check(identity: Identity, scope: Scope | None) -> None:
             _named(given.user, "user")
         if scope is not None:
             raise errors.Unauthenticated("An application credential has its own scope and takes no other.")
+        if set(identity.methods) != {"application_credential"}:
+            raise errors.Unauthenticated("An application credential proves all there is, and takes no other method.")
     if scope is None:
         return
     named = [n for n in ("project", "domain", "system", "trust", "unscoped") if getattr(scope, n) is not None]
