@@ -112,6 +112,21 @@ def test_metadata_by_http(guest: Guest) -> None:
     assert name.partition(".")[0] == guest.name
 
 
+def test_who_is_not_root_finds_the_config_drive_by_its_label(guests: dict[str, Guest]) -> None:
+    assert guests["kvm"].login.run("blkid -L config-2 -o device").strip() == "/dev/vdb"
+
+
+def test_a_password_asked_for_while_the_guest_boots_is_kept(guests: dict[str, Guest]) -> None:
+    cloud = guests["kvm"].cloud
+    server = cloud.boot("kvm-early", "kvm", admin_password="0lder one")
+    cloud.sdk.compute.change_server_password(server, "n3wer one")
+    login = cloud.login(cloud.float(server))
+    kept = login.run("sudo awk -F: '$1 == \"tiny\" { print $2 }' /etc/shadow").strip()
+    made = login.run(f"printf 'n3wer one\\n' | mkpasswd -m sha512 -P 0 -S {kept.split('$')[2]}").strip()
+    cloud.delete(server)
+    assert made == kept
+
+
 def test_metadata_on_the_config_drive(guest: Guest) -> None:
     if guest.pillar == "lxc":
         text = guest.login.run("sudo cat /config-drive/openstack/latest/meta_data.json")

@@ -19,7 +19,12 @@ if ! in_container; then
     # what the devices found call for (network, power button, …), and isofs for the config drive
     find /sys/devices -name modalias -exec cat {} + | sort -u | xargs modprobe -a isofs evdev 2>/dev/null
     acpid -l /dev/null
-    /usr/lib/tiny/agent.sh &
+    # as udev does: who may not read a disk finds it by its label
+    mkdir -p /dev/disk/by-label
+    blkid -c /dev/null -o device | while read -r node; do
+        label=$(blkid -c /dev/null -s LABEL -o value "$node")
+        case $label in '' | */*) ;; *) ln -sf "../../${node##*/}" "/dev/disk/by-label/$label" ;; esac
+    done
     device=$(awk '$2 == "/" && $1 != "rootfs" { print $1 }' /proc/mounts | tail -n 1)
     case $device in /dev/*) resize2fs "$device" >/run/tiny/resize2fs.log 2>&1 || say "resize2fs $device: $(tail -n 1 /run/tiny/resize2fs.log)" ;; esac
 fi
@@ -30,9 +35,15 @@ fi
 configured=$?
 /usr/lib/tiny/host-keys.sh
 /usr/lib/tiny/network.sh
+# the agent is there last: a password that it is asked for is newer than the one that the server was made with
+agent() { in_container || /usr/lib/tiny/agent.sh; }
 if [ "$configured" -eq 0 ]; then
     /usr/lib/tiny/user-data.sh &
+    agent &
 else
-    (/usr/lib/tiny/first-boot.sh network && /usr/lib/tiny/user-data.sh) &
+    (
+        if /usr/lib/tiny/first-boot.sh network; then /usr/lib/tiny/user-data.sh & fi
+        agent
+    ) &
 fi
 say "up after $(cut -d' ' -f1 /proc/uptime) s, $(uname -r), $(in_container && echo container || echo machine)"
