@@ -287,15 +287,15 @@ async def test_what_is_administratively_down_carries_nothing(placed: Placed) -> 
     assert await a.ping(c.address)
     assert await a.ping(b.address)
     await cloud.change(change_port(made.a, admin_up=False))
-    assert not await c.ping(a.address, seconds=1)
+    assert await c.silent(a.address)
     assert await c.ping(b.address)
 
     def network(up: bool) -> Callable[[Tx], Network]:
         return lambda tx: networks.update_network(tx, tx.get(Network, made.first.id), admin_up=up)
 
     await cloud.change(network(False))
-    assert not await c.ping(b.address, seconds=1)
-    assert not await c.ping("10.1.0.1", seconds=1)
+    assert await c.silent(b.address)
+    assert await c.silent("10.1.0.1")
     await cloud.change(network(True))
     assert await c.ping(b.address)
     assert not await c.ping(a.address, seconds=1), "the port's own word outlives the network's"
@@ -306,7 +306,7 @@ async def test_what_is_administratively_down_carries_nothing(placed: Placed) -> 
         return lambda tx: routers.update_router(tx, tx.get(Router, made.router.id), admin_up=up)
 
     await cloud.change(router(False))
-    assert not await a.ping(b.address, seconds=1)
+    assert await a.silent(b.address)
     assert await a.ping(c.address), "within one network no router is needed"
     await cloud.change(router(True))
     assert await a.ping(b.address)
