@@ -364,7 +364,7 @@ async def test_a_domains_role_is_given_only_in_it(admin: Api) -> None:
 
 
 async def test_services_regions_endpoints_and_the_catalogue(cloud: ApiCloud, admin: Api) -> None:
-    service = await admin.make("service", name="cinder", type="block-storage", description="d")
+    service = await admin.make("service", name="swift", type="object-store", description="d")
     url = "http://volumes/v3/%(project_id)s"
     endpoint = await admin.make(
         "endpoint", service_id=service["id"], interface="public", url=url, region="West", name="e"
@@ -373,7 +373,7 @@ async def test_services_regions_endpoints_and_the_catalogue(cloud: ApiCloud, adm
     assert (await admin.get("/regions/West"))["region"]["id"] == "West"
     project_id = (await admin.get("/projects?name=admin"))["projects"][0]["id"]
     entries = (await admin.get("/auth/catalog"))["catalog"]
-    (shown,) = [e for e in entries if e["type"] == "block-storage"]
+    (shown,) = [e for e in entries if e["type"] == "object-store"]
     assert shown["endpoints"][0]["url"] == f"http://volumes/v3/{project_id}"
     listed = (await admin.get(f"/endpoints?service_id={service['id']}&interface=public"))["endpoints"]
     assert [e["id"] for e in listed] == [endpoint["id"]]
