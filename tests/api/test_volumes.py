@@ -160,3 +160,41 @@ async def test_quotas_hold(cloud: ApiCloud, admin: Api, alice: Api) -> None:
     await alice("POST", f"/volumes/{one.id}/action", 413, **{"os-extend": {"new_size": 4}})
     await alice.gone(Volume, "volumes", one.id)
     assert (await alice.volume(size=3)).state is VolumeState.AVAILABLE
+
+
+async def test_metadata_of_volumes_and_snapshots(alice: Api) -> None:
+    one = await alice.volume(metadata={"a": "1"})
+    snapshot = await alice.snapshot(one.id)
+    for path, kept in ((f"/volumes/{one.id}", {"a": "1"}), (f"/snapshots/{snapshot.id}", {})):
+        assert (await alice("GET", f"{path}/metadata"))["metadata"] == kept
+        assert (await alice("POST", f"{path}/metadata", metadata={"b": "2"}))["metadata"] == kept | {"b": "2"}
+        assert (await alice("PUT", f"{path}/metadata", metadata={"c": "3"}))["metadata"] == {"c": "3"}
+        assert (await alice("PUT", f"{path}/metadata/d", meta={"d": "4"}))["meta"] == {"d": "4"}
+        await alice("PUT", f"{path}/metadata/d", 400, meta={"e": "4"})
+        assert (await alice("GET", f"{path}/metadata/d"))["meta"] == {"d": "4"}
+        await alice("DELETE", f"{path}/metadata/c")
+        await alice("DELETE", f"{path}/metadata/c", 404)
+        await alice("GET", f"{path}/metadata/c", 404)
+        assert (await alice("GET", f"{path}/metadata"))["metadata"] == {"d": "4"}
+    found = await alice("GET", "/volumes/detail?metadata={'d': '4'}")
+    assert [v["id"] for v in found["volumes"]] == [one.id]
+    assert (await alice("GET", "/volumes?metadata={'d': '5'}"))["volumes"] == []
+
+
+async def test_pages(alice: Api) -> None:
+    made = [(await alice.volume(name=f"v{i}", size=i % 2 + 1)).id for i in range(5)]
+    found = []
+    answer = await alice("GET", "/volumes?limit=2&sort=size:asc,name:desc&with_count=1")
+    assert answer["count"] == 5
+    while True:
+        found += [v["name"] for v in answer["volumes"]]
+        if "volumes_links" not in answer:
+            break
+        (link,) = answer["volumes_links"]
+        assert link["rel"] == "next"
+        answer = await alice("GET", link["href"].partition("/volume/v3")[2])
+    assert found == ["v4", "v2", "v0", "v3", "v1"]
+    assert len(made) == len(set(made))
+    await alice("GET", "/volumes?sort_key=nothing", 400)
+    await alice("GET", "/volumes?limit=-1", 400)
+    await alice("GET", "/volumes?marker=nobody", 404)

@@ -12,7 +12,7 @@ from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.openapi import document_route
 from trilith.api.http.route import ANY, PUBLIC, Handler, Route, Service
-from trilith.api.volume import info, snapshots, types, volumes
+from trilith.api.volume import info, metadata, snapshots, types, volumes
 from trilith.api.volume.microversions import MICROVERSIONS, since
 from trilith.api.volume.policy import POLICIES
 from trilith.api.volume.wire import STATUSES, error_body
@@ -69,12 +69,12 @@ _TABLE = (
     _route("PUT", _V, volumes.update, body=volumes.Update, response=volumes.VolumeOne),
     _route("DELETE", _V, volumes.delete, ok=202, query=("cascade", "force")),
     _route("POST", f"{_V}/action", volumes.action, body=volumes.Action, ok=202, statuses=(200,)),
-    _route("GET", f"{_V}/metadata", volumes.list_metadata),
-    _route("POST", f"{_V}/metadata", volumes.add_metadata, body=volumes.MetadataBody),
-    _route("PUT", f"{_V}/metadata", volumes.replace_metadata, body=volumes.MetadataBody),
-    _route("GET", f"{_V}/metadata/{{key}}", volumes.show_meta),
-    _route("PUT", f"{_V}/metadata/{{key}}", volumes.set_meta, body=volumes.MetaBody),
-    _route("DELETE", f"{_V}/metadata/{{key}}", volumes.drop_meta),
+    _route("GET", f"{_V}/metadata", volumes.METADATA.index),
+    _route("POST", f"{_V}/metadata", volumes.METADATA.add, body=metadata.MetadataBody),
+    _route("PUT", f"{_V}/metadata", volumes.METADATA.replace, body=metadata.MetadataBody),
+    _route("GET", f"{_V}/metadata/{{key}}", volumes.METADATA.show),
+    _route("PUT", f"{_V}/metadata/{{key}}", volumes.METADATA.set, body=metadata.MetaBody),
+    _route("DELETE", f"{_V}/metadata/{{key}}", volumes.METADATA.drop),
     _route("GET", "/snapshots", snapshots.index, query=snapshots.LIST_QUERY, response=snapshots.SnapshotList),
     _route("POST", "/snapshots", snapshots.create, body=snapshots.Create, ok=202, response=snapshots.SnapshotOne),
     _route("GET", "/snapshots/detail", snapshots.detail, query=snapshots.LIST_QUERY, response=snapshots.SnapshotList),
@@ -82,12 +82,12 @@ _TABLE = (
     _route("PUT", _S, snapshots.update, body=snapshots.Update, response=snapshots.SnapshotOne),
     _route("DELETE", _S, snapshots.delete, ok=202),
     _route("POST", f"{_S}/action", snapshots.action, body=snapshots.Action, ok=202),
-    _route("GET", f"{_S}/metadata", snapshots.list_metadata),
-    _route("POST", f"{_S}/metadata", snapshots.add_metadata, body=volumes.MetadataBody),
-    _route("PUT", f"{_S}/metadata", snapshots.replace_metadata, body=volumes.MetadataBody),
-    _route("GET", f"{_S}/metadata/{{key}}", snapshots.show_meta),
-    _route("PUT", f"{_S}/metadata/{{key}}", snapshots.set_meta, body=volumes.MetaBody),
-    _route("DELETE", f"{_S}/metadata/{{key}}", snapshots.drop_meta),
+    _route("GET", f"{_S}/metadata", snapshots.METADATA.index),
+    _route("POST", f"{_S}/metadata", snapshots.METADATA.add, body=metadata.MetadataBody),
+    _route("PUT", f"{_S}/metadata", snapshots.METADATA.replace, body=metadata.MetadataBody),
+    _route("GET", f"{_S}/metadata/{{key}}", snapshots.METADATA.show),
+    _route("PUT", f"{_S}/metadata/{{key}}", snapshots.METADATA.set, body=metadata.MetaBody),
+    _route("DELETE", f"{_S}/metadata/{{key}}", snapshots.METADATA.drop),
     _route("GET", "/os-availability-zone", info.zones),
     _route("GET", "/extensions", info.extensions),
     _route("GET", "/limits", info.limits),

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
+from trilith.api.volume import metadata
 from trilith.api.volume.microversions import has
 from trilith.api.volume.wire import (
     Flag,
@@ -242,60 +243,4 @@ async def action(call: Call) -> Answer:
     return Answer(status=202)
 
 
-# ---- metadata
-
-
-async def list_metadata(call: Call) -> Any:
-    """200; 404."""
-    return {"metadata": dict((await call.read(lambda r: one(call, r, "volume:get_snapshot_metadata"))).metadata)}
-
-
-async def _set(call: Call, make: Any, rule: str) -> dict[str, str]:
-    def body(tx: Tx) -> dict[str, str]:
-        snapshot = one(call, tx, rule)
-        return dict(commands.update(tx, snapshot, {"metadata": make(snapshot.metadata)}).metadata)
-
-    return await call.write(body, "volume_snapshot.update_metadata")
-
-
-async def add_metadata(call: Call) -> Any:
-    """200; 400; 404."""
-    new = call.body.metadata
-    return {"metadata": await _set(call, lambda old: {**old, **new}, "volume:update_snapshot_metadata")}
-
-
-async def replace_metadata(call: Call) -> Any:
-    """200; 400; 404."""
-    new = call.body.metadata
-    return {"metadata": await _set(call, lambda _old: dict(new), "volume:update_snapshot_metadata")}
-
-
-async def show_meta(call: Call) -> Any:
-    """200; 404."""
-    key = call.params["key"]
-    found = (await call.read(lambda r: one(call, r, "volume:get_snapshot_metadata"))).metadata
-    if key not in found:
-        raise errors.Missing(f"Metadata item was not found: {key}")
-    return {"meta": {key: found[key]}}
-
-
-async def set_meta(call: Call) -> Any:
-    """200; 400 for a body that is of another key; 404."""
-    new, key = call.body.meta, call.params["key"]
-    if list(new) != [key]:
-        raise errors.Invalid("Request body and URI mismatch", field=key)
-    await _set(call, lambda old: {**old, **new}, "volume:update_snapshot_metadata")
-    return {"meta": new}
-
-
-async def drop_meta(call: Call) -> Answer:
-    """200; 404."""
-    key = call.params["key"]
-
-    def without(old: dict[str, str]) -> dict[str, str]:
-        if key not in old:
-            raise errors.Missing(f"Metadata item was not found: {key}")
-        return {k: v for k, v in old.items() if k != key}
-
-    await _set(call, without, "volume:delete_snapshot_metadata")
-    return Answer(status=200)
+METADATA = metadata.Of("volume_snapshot", one, commands.update, "volume:{verb}_snapshot_metadata")

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from trilith import errors
 from trilith.api.http.call import Call
 from trilith.api.http.route import Answer
+from trilith.api.volume import metadata
 from trilith.api.volume.microversions import has
 from trilith.api.volume.wire import (
     Flag,
@@ -425,68 +426,4 @@ async def _reset(call: Call, wanted: Reset) -> None:
     await call.write(lambda tx: commands.reset(tx, one(call, tx, rule), VolumeState(name)), "volume.reset_status")
 
 
-# ---- metadata
-
-
-class MetadataBody(msgspec.Struct):
-    metadata: Metadata
-
-
-class MetaBody(msgspec.Struct):
-    meta: Metadata
-
-
-async def list_metadata(call: Call) -> Any:
-    """200; 404."""
-    return {"metadata": dict((await call.read(lambda r: one(call, r, "volume:get_volume_metadata"))).metadata)}
-
-
-async def _set_metadata(call: Call, make: Any, rule: str) -> dict[str, str]:
-    def body(tx: Tx) -> dict[str, str]:
-        volume = one(call, tx, rule)
-        return dict(commands.update(tx, volume, {"metadata": make(volume.metadata)}).metadata)
-
-    return await call.write(body, "volume.update_metadata")
-
-
-async def add_metadata(call: Call) -> Any:
-    """200; 400; 404."""
-    new = call.body.metadata
-    return {"metadata": await _set_metadata(call, lambda old: {**old, **new}, "volume:create_volume_metadata")}
-
-
-async def replace_metadata(call: Call) -> Any:
-    """200; 400; 404."""
-    new = call.body.metadata
-    return {"metadata": await _set_metadata(call, lambda _old: dict(new), "volume:update_volume_metadata")}
-
-
-async def show_meta(call: Call) -> Any:
-    """200; 404."""
-    key = call.params["key"]
-    found = (await call.read(lambda r: one(call, r, "volume:get_volume_metadata"))).metadata
-    if key not in found:
-        raise errors.Missing(f"Metadata item was not found: {key}")
-    return {"meta": {key: found[key]}}
-
-
-async def set_meta(call: Call) -> Any:
-    """200; 400 for a body that is of another key; 404."""
-    new, key = call.body.meta, call.params["key"]
-    if list(new) != [key]:
-        raise errors.Invalid("Request body and URI mismatch", field=key)
-    await _set_metadata(call, lambda old: {**old, **new}, "volume:update_volume_metadata")
-    return {"meta": new}
-
-
-async def drop_meta(call: Call) -> Answer:
-    """200; 404."""
-    key = call.params["key"]
-
-    def without(old: dict[str, str]) -> dict[str, str]:
-        if key not in old:
-            raise errors.Missing(f"Metadata item was not found: {key}")
-        return {k: v for k, v in old.items() if k != key}
-
-    await _set_metadata(call, without, "volume:delete_volume_metadata")
-    return Answer(status=200)
+METADATA = metadata.Of("volume", one, commands.update, "volume:{verb}_volume_metadata")
