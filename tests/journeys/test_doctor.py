@@ -83,7 +83,7 @@ async def test_this_host_is_tested_for_real(state: Path) -> None:
     names = {f["check"] for f in found["findings"]}
     assert names == {
         "system", "packages", "clock", "disk", "cgroups", "user-namespaces", "confinement", "datapath", "firewall",
-        "ports", "cloud", "kvm", "container", "network",
+        "ports", "cloud", "kvm", "container", "network", "advisor-rules",
     }  # fmt: skip
     for finding in found["findings"]:
         assert finding["level"] in ("fine", "warning", "problem", "unknown")
