@@ -44,7 +44,7 @@ TIERS: dict[str, Tier] = {
         Tier("contracts", 900, (_pytest("tests/contracts", "-n", "2", "--dist", "loadfile"),)),
         Tier("api", 600, (_pytest("tests/api", "-n", "2", "--dist", "loadfile"),)),
         Tier("conformance", 600, ((str(BIN / "python"), "-m", "conformance", "--share", "0.3"),)),
-        Tier("journeys", 900, (_pytest("tests/journeys", "-m", "not soak"),)),
+        Tier("journeys", 1200, (_pytest("tests/journeys", "-m", "not soak"),)),
         Tier(
             "soak",
             7200,
