@@ -90,7 +90,9 @@ class DirVolumes:
     def _lock(self) -> int:
         handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX)  # the form that NFS has
+            # of the open file, and so between two of us in one process, too; over NFS Linux makes it a lock of the
+            # whole file at the server (flock(2), NFS details)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
             os.close(handle)
             raise
