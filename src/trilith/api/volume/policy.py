@@ -11,17 +11,15 @@ _ANYONE = "@"
 
 _RULES: dict[str, tuple[str, ...]] = {
     _MEMBER: (
-        "volume:create", "volume:create_from_image", "volume:update", "volume:delete", "volume:create_volume_metadata",
+        "volume:create", "volume:update", "volume:delete",
         "volume:update_volume_metadata", "volume:delete_volume_metadata", "volume:create_snapshot",
         "volume:update_snapshot", "volume:delete_snapshot", "volume:update_snapshot_metadata",
         "volume:delete_snapshot_metadata", "volume:extend", "volume:revert_to_snapshot",
-        "volume_extension:volume_actions:set_bootable", "volume_extension:volume_image_metadata:set",
-        "volume_extension:volume_image_metadata:remove",
+        "volume_extension:volume_actions:set_bootable",
     ),
     _READER: (
         "volume:get", "volume:get_all", "volume:get_volume_metadata", "volume:get_snapshot", "volume:get_all_snapshots",
-        "volume:get_snapshot_metadata", "volume_extension:quotas:show", "limits_extension:used_limits",
-        "volume_extension:volume_image_metadata:show", "volume_extension:types_extra_specs:index",
+        "volume:get_snapshot_metadata", "volume_extension:quotas:show", "volume_extension:types_extra_specs:index",
         "volume_extension:types_extra_specs:show", "volume_extension:type_get", "volume_extension:type_get_all",
     ),
     _ADMIN: (
@@ -34,7 +32,7 @@ _RULES: dict[str, tuple[str, ...]] = {
         "volume_extension:add_project_access", "volume_extension:remove_project_access",
         "volume_extension:access_types_extra_specs", "volume_extension:quotas:update", "volume_extension:quotas:delete",
         "volume_extension:quota_classes", "scheduler_extension:scheduler_stats:get_pools",
-        "volume_extension:services:index", "volume_extension:capabilities",
+        "volume_extension:services:index",
     ),
     _ANYONE: ("volume:availability_zone_list",),
 }  # fmt: skip
